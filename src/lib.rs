@@ -1,0 +1,3 @@
+//! Fanfare: a lock-free broadcast engine, and the server built on it.
+
+pub mod words;
