@@ -1,2 +1,76 @@
 //! `loadgen`: drives a Fanfare server and reports latency one can trust.
-fn main() {}
+//!
+//! Nothing here is shared with the server, so that a mistake in its encoders cannot hide behind the same mistake in
+//! a reader: requests, answers, frames and event streams are read and written by code of this program's own.
+
+mod account;
+mod audit;
+mod control;
+mod corpus;
+mod event;
+mod flags;
+mod histogram;
+mod http;
+mod link;
+mod machine;
+mod payload;
+mod plan;
+mod publisher;
+mod publishing;
+mod record;
+mod replay;
+mod report;
+mod run;
+mod sse;
+mod subscriber;
+mod websocket;
+mod witness;
+mod worker;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::flags::{Command, Flags};
+use crate::plan::Plan;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let stop = match stop_signals() {
+        Ok(stop) => stop,
+        Err(error) => return failed(EXIT_SETUP, &format!("cannot watch for signals: {error}")),
+    };
+    let result = match flags.command {
+        Command::Run(flags) => match Plan::new(*flags) {
+            Ok(plan) => run::run(plan, stop),
+            Err(error) => return failed(EXIT_USAGE, &error),
+        },
+        Command::Replay(flags) => match replay::Plan::new(flags) {
+            Ok(plan) => replay::run(plan, &stop),
+            Err(error) => return failed(EXIT_USAGE, &error),
+        },
+    };
+    result.unwrap_or_else(|error| failed(EXIT_SETUP, &format!("{error:#}")))
+}
+
+/// The first signal asks for an early end with a report; the second one ends at once.
+fn stop_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+fn failed(code: u8, reason: &str) -> ExitCode {
+    eprintln!("loadgen: {reason}");
+    ExitCode::from(code)
+}
+
+const EXIT_USAGE: u8 = 2;
+const EXIT_SETUP: u8 = 3;
+const EXIT_INTERRUPTED: i32 = 130;

@@ -1,0 +1,286 @@
+//! After the run: the publishers' record against what every subscriber received.
+//!
+//! # Contract       a subscriber must have received every accepted event of its channel that lies in no gap it was told
+//! # Why it is enough to count: each delivery was compared with the witness of its loop, each witness is compared with
+//! the record here, and each account counts an event once; so a subscriber's events are a subset of the
+//! expected ones, and the two are the same if their numbers are
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::account::{Account, Exceptions, Faults, Gap};
+use crate::histogram::Latency;
+use crate::plan::{Plan, Seat, Verify};
+use crate::record::{Fate, Record};
+use crate::witness::Witness;
+use crate::worker::Findings;
+
+/// What the comparison found.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Audit {
+    /// Deliveries that the record asks for, those in told gaps not counted.
+    pub(crate) expected: u64,
+    /// Events of this run received, each once per subscriber.
+    pub(crate) received: u64,
+    /// Deliveries that are missing without a word.
+    pub(crate) lost: u64,
+    /// Wrong deliveries.
+    pub(crate) faults: Faults,
+    /// Events delivered although their publish was refused, or under another number than was answered.
+    pub(crate) phantoms: u64,
+    /// Numbers that the server answered to two publishes.
+    pub(crate) shared_numbers: u64,
+    /// Unanswered publishes of which the deliveries tell that they were accepted.
+    pub(crate) resolved: u64,
+    /// Gaps told to subscribers that keep reading.
+    pub(crate) gaps: u64,
+    /// Deliveries in these gaps.
+    pub(crate) in_gaps: u64,
+    /// Gaps told to slow subscribers.
+    pub(crate) gaps_of_slow: u64,
+    /// Deliveries in those.
+    pub(crate) in_gaps_of_slow: u64,
+    /// Gaps whose `matched` is not the number of events of the channel in them.
+    pub(crate) wrong_matched: u64,
+    /// The first gaps told, with their subscriber.
+    pub(crate) gap_samples: Vec<GapSample>,
+    /// The first failures in words.
+    pub(crate) failures: Vec<String>,
+    #[serde(skip)]
+    span: Option<Latency>,
+}
+
+/// A gap and who was told.
+#[derive(Debug, Serialize)]
+pub(crate) struct GapSample {
+    /// The subscriber's number.
+    pub(crate) subscriber: u32,
+    /// The gap.
+    #[serde(flatten)]
+    pub(crate) gap: Gap,
+}
+
+impl Audit {
+    /// Compares.
+    pub(crate) fn new(plan: &Plan, record: &Record, findings: &[Findings], measured_from_ns: u64) -> Audit {
+        let mut audit = Audit { span: Some(span_of(findings, measured_from_ns)), ..Audit::default() };
+        if plan.verify == Verify::None {
+            audit.received =
+                findings.iter().flat_map(|one| &one.accounts).map(|(_, account)| account.received()).sum();
+            return audit;
+        }
+        let ledger = audit.reconcile(plan, record, findings);
+        for one in findings {
+            for (seat, account) in &one.accounts {
+                audit.judge(plan, &ledger, &one.witness, seat, account);
+            }
+        }
+        audit
+    }
+
+    /// Whether the server did what it promises.
+    pub(crate) fn is_passed(&self) -> bool {
+        self.lost == 0
+            && self.phantoms == 0
+            && self.shared_numbers == 0
+            && self.wrong_matched == 0
+            && self.faults.total() == 0
+            && self.failures.is_empty()
+    }
+
+    /// From the first to the last subscriber's receipt of each measured event.
+    pub(crate) fn span(&self) -> Latency {
+        self.span.clone().unwrap_or_else(Latency::new)
+    }
+
+    /// Brings the record and the witnesses together: for each channel the numbers of all events that exist.
+    fn reconcile(&mut self, plan: &Plan, record: &Record, findings: &[Findings]) -> Ledger {
+        let mut numbers: BTreeMap<u64, u32> = BTreeMap::new();
+        let mut unanswered = 0;
+        for (publisher, index, outcome) in record.outcomes() {
+            match outcome.fate() {
+                Fate::Accepted(sequence) => {
+                    let channel = plan.channel_of(publisher, index) as u32;
+                    if numbers.insert(sequence, channel).is_some() {
+                        self.shared_numbers += 1;
+                        self.fail(format!("the server answered {sequence} to two publishes"));
+                    }
+                }
+                Fate::Unanswered => unanswered += 1,
+                Fate::Refused => {}
+            }
+        }
+        let mut seen_identities = BTreeSet::new();
+        for one in findings {
+            for (sequence, entry) in one.witness.entries() {
+                let Some((publisher, index)) = entry.identity() else { continue };
+                let Some(outcome) = record.outcome(publisher, index) else {
+                    self.phantoms += 1;
+                    self.fail(format!("event {sequence} was delivered, but nobody published it"));
+                    continue;
+                };
+                let channel = plan.channel_of(publisher, index) as u32;
+                let what = format!("event {sequence} (publisher {publisher}, index {index})");
+                match outcome.fate() {
+                    Fate::Accepted(answered) if answered == sequence => {
+                        if (outcome.data_bytes, outcome.data_crc) != (entry.data_bytes, entry.data_crc) {
+                            self.faults.altered += 1;
+                            self.fail(format!("{what} was delivered with other data than was sent"));
+                        }
+                    }
+                    Fate::Accepted(answered) => {
+                        self.phantoms += 1;
+                        self.fail(format!("{what} was answered {answered}"));
+                        numbers.entry(sequence).or_insert(channel);
+                    }
+                    Fate::Refused => {
+                        self.phantoms += 1;
+                        self.fail(format!("{what} was delivered although its publish was refused"));
+                        numbers.entry(sequence).or_insert(channel);
+                    }
+                    Fate::Unanswered => {
+                        numbers.entry(sequence).or_insert(channel);
+                        if seen_identities.insert((publisher, index, sequence)) {
+                            self.resolved += 1;
+                            unanswered -= 1;
+                        }
+                    }
+                }
+                if channel != entry.channel() {
+                    self.faults.altered += 1;
+                    self.fail(format!("{what} was delivered on another channel than it was published on"));
+                }
+            }
+        }
+        let mut channels = vec![Vec::new(); plan.channels.len()];
+        numbers.into_iter().for_each(|(sequence, channel)| channels[channel as usize].push(sequence));
+        let foreign = findings.iter().any(|one| 0 < one.tally.foreign);
+        Ledger { channels, is_complete: unanswered == 0 && !foreign }
+    }
+
+    fn judge(&mut self, plan: &Plan, ledger: &Ledger, witness: &Witness, seat: &Seat, account: &Account) {
+        let nothing = Exceptions::default();
+        let exceptions = account.exceptions().unwrap_or(&nothing);
+        let numbers = &ledger.channels[seat.channel as usize];
+        self.received += account.received();
+        self.faults.add(&exceptions.faults);
+        for note in &exceptions.notes {
+            self.fail(format!("subscriber {}: {note}", seat.id));
+        }
+        let mut in_gaps = 0;
+        for gap in &exceptions.gaps {
+            let count = count_within(numbers, gap.from, gap.to);
+            in_gaps += count;
+            self.note_gap(ledger, seat, gap, count);
+        }
+        if seat.slow {
+            self.gaps_of_slow += exceptions.gaps.len() as u64;
+            self.in_gaps_of_slow += in_gaps;
+        } else {
+            self.gaps += exceptions.gaps.len() as u64;
+            self.in_gaps += in_gaps;
+        }
+        let expected = numbers.len() as u64 - in_gaps;
+        self.expected += expected;
+        if plan.verify != Verify::Full {
+            return;
+        }
+        if exceptions.gaps_overflowed {
+            self.fail(format!(
+                "subscriber {} was told more gaps than can be kept, so it is not verified",
+                seat.id
+            ));
+            return;
+        }
+        if account.received() < expected {
+            let lost = expected - account.received();
+            self.lost += lost;
+            let names = name_lost(numbers, witness, account, exceptions);
+            self.fail(format!(
+                "subscriber {} ({}): {lost} lost without a gap{names}",
+                seat.id,
+                seat.transport.name()
+            ));
+        } else if expected < account.received() {
+            self.fail(format!(
+                "subscriber {} has {} events and should have {expected}",
+                seat.id,
+                account.received()
+            ));
+        }
+    }
+
+    fn note_gap(&mut self, ledger: &Ledger, seat: &Seat, gap: &Gap, count: u64) {
+        if let Some(matched) = gap.matched
+            && ledger.is_complete
+            && matched != count
+        {
+            self.wrong_matched += 1;
+            self.fail(format!(
+                "subscriber {} was told that the gap {} to {} has {matched} of its events; it has {count}",
+                seat.id, gap.from, gap.to
+            ));
+        }
+        if self.gap_samples.len() < SAMPLES_MAX {
+            self.gap_samples.push(GapSample { subscriber: seat.id, gap: gap.clone() });
+        }
+    }
+
+    fn fail(&mut self, text: String) {
+        if self.failures.len() < SAMPLES_MAX {
+            self.failures.push(text);
+        }
+    }
+}
+
+/// Which events exist.
+struct Ledger {
+    /// The numbers of each channel's events, ascending.
+    channels: Vec<Vec<u64>>,
+    /// Whether no event can exist that is not listed.
+    is_complete: bool,
+}
+
+fn count_within(numbers: &[u64], from: u64, to: u64) -> u64 {
+    let start = numbers.partition_point(|number| *number < from);
+    let end = numbers.partition_point(|number| *number <= to);
+    (end - start) as u64
+}
+
+/// The first lost events by number, found among those that nobody on the loop had, those that others had in
+/// between, and those behind the last that was received.
+fn name_lost(numbers: &[u64], witness: &Witness, account: &Account, exceptions: &Exceptions) -> String {
+    let told = |number: u64| exceptions.gaps.iter().any(|gap| (gap.from..=gap.to).contains(&number));
+    let skipped = |number: u64| exceptions.suspicions.iter().any(|(a, b)| *a < number && number < *b);
+    let is_lost = |number: &&u64| {
+        let missing = account.cursor() < **number || witness.entry(**number).is_none() || skipped(**number);
+        missing && !told(**number)
+    };
+    let mut names: Vec<String> =
+        numbers.iter().filter(is_lost).take(NAMES_MAX + 1).map(u64::to_string).collect();
+    if NAMES_MAX < names.len() {
+        names[NAMES_MAX] = "…".to_owned();
+    }
+    if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
+}
+
+/// The loops' witnesses brought together: first and last receipt of each measured event. A receipt counts only
+/// if the event was due in the measured part, so an entry without one is passed over.
+fn span_of(findings: &[Findings], measured_from_ns: u64) -> Latency {
+    let mut span = Latency::new();
+    let mut receipts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for (sequence, entry) in findings.iter().flat_map(|one| one.witness.entries()) {
+        if measured_from_ns <= entry.first_ns {
+            let (first, last) = receipts.entry(sequence).or_insert((entry.first_ns, entry.last_ns));
+            *first = (*first).min(entry.first_ns);
+            *last = (*last).max(entry.last_ns);
+        }
+    }
+    receipts.values().for_each(|(first, last)| span.record(last - first));
+    span
+}
+
+/// Gaps and failures that are listed; all are counted.
+const SAMPLES_MAX: usize = 20;
+const NAMES_MAX: usize = 5;

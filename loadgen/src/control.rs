@@ -1,0 +1,86 @@
+//! What the threads of a run say to each other.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::publishing::Published;
+use crate::worker::Findings;
+
+/// What the run tells a loop of subscribers.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Events will come; those due from here on are measured.
+    Begin {
+        /// Nanoseconds of the monotonic clock.
+        measured_from_ns: u64,
+    },
+    /// Publishing has ended with these last events, one per channel; say when all subscribers have settled theirs.
+    Drain(Arc<[u64]>),
+    /// Close everything and hand the findings over.
+    Stop,
+}
+
+/// What the threads tell the run.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// All subscribers of one loop are subscribed.
+    Connected,
+    /// All publishers are connected.
+    Ready,
+    /// The run cannot go on, and why.
+    Failed(String),
+    /// Publishing has ended.
+    Published(Box<Published>),
+    /// All subscribers of one loop have settled their last event.
+    Drained,
+    /// One loop has ended.
+    Done(Box<Findings>),
+}
+
+/// What all threads of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// When the measured part ends; `u64::MAX` while that is not known. Written by the publishing thread, read
+    /// by the loops. Relaxed: it carries nothing but itself, and a turn's delay in seeing it is harmless.
+    pub(crate) measured_to_ns: AtomicU64,
+    /// Events accepted by the server. Relaxed: shown to a human.
+    pub(crate) accepted: AtomicU64,
+}
+
+impl Shared {
+    /// Nothing has happened.
+    pub(crate) fn new() -> Shared {
+        Shared { measured_to_ns: AtomicU64::new(u64::MAX), accepted: AtomicU64::new(0) }
+    }
+}
+
+/// Where a loop stands. Relaxed throughout: shown to a human.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Subscribers that are open.
+    pub(crate) open: AtomicU64,
+    /// Events delivered.
+    pub(crate) delivered: AtomicU64,
+}
+
+/// The measured part of one thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Measured {
+    /// Its length.
+    pub(crate) wall_ns: u64,
+    /// Processor time of the thread within it.
+    pub(crate) cpu_ns: u64,
+    /// The longest turn of the loop within it.
+    pub(crate) turn_ns_max: u64,
+    /// Events delivered, or accepted by the server, within it.
+    pub(crate) events: u64,
+    /// Bytes received within it.
+    pub(crate) bytes: u64,
+}
+
+impl Measured {
+    /// The share of one processor that the thread used.
+    pub(crate) fn cpu_share(&self) -> f64 {
+        self.cpu_ns as f64 / self.wall_ns.max(1) as f64
+    }
+}

@@ -1,0 +1,289 @@
+//! What is typed: the subcommands and their options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::plan::{Interval, Rate, Size, SourceRange, Transports, Verify, Via};
+
+/// Drives a Fanfare server with load and tells latency one can trust.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, about, long_about = ABOUT, max_term_width = 110)]
+pub(crate) struct Flags {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish and subscribe at once; measure, and check that every subscriber got everything, once, in order
+    #[command(long_about = ABOUT_RUN, after_long_help = AFTER_RUN, args_override_self = true)]
+    Run(Box<RunFlags>),
+    /// Publish real events one by one, for demonstrations and for a server to have something to show
+    #[command(long_about = ABOUT_REPLAY, after_long_help = AFTER_REPLAY, args_override_self = true)]
+    Replay(ReplayFlags),
+}
+
+/// What both subcommands need to reach the server.
+#[derive(Debug, Args)]
+pub(crate) struct TargetFlags {
+    /// The server: http://HOST:PORT or ws://HOST:PORT
+    pub(crate) url: String,
+    /// Bearer token, sent with every request
+    #[arg(long, env = "LOADGEN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+}
+
+/// Options of `loadgen run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunFlags {
+    #[command(flatten)]
+    pub(crate) target: TargetFlags,
+
+    /// Subscribers
+    #[arg(
+        short,
+        long,
+        env = "LOADGEN_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 1000,
+        help_heading = "Load"
+    )]
+    pub(crate) connections: u32,
+    /// How subscribers connect: ws, sse, or shares such as ws:80,sse:20
+    #[arg(long, env = "LOADGEN_TRANSPORT", value_name = "MIX", default_value = "ws", help_heading = "Load")]
+    pub(crate) transport: Transports,
+    /// How fast subscribers connect, all together
+    #[arg(
+        long,
+        env = "LOADGEN_CONNECT_RATE",
+        value_name = "RATE",
+        default_value = "2000/s",
+        help_heading = "Load"
+    )]
+    pub(crate) connect_rate: Rate,
+    /// Publishers, one connection each
+    #[arg(
+        short,
+        long,
+        env = "LOADGEN_PUBLISHERS",
+        value_name = "N",
+        default_value_t = 1,
+        help_heading = "Load"
+    )]
+    pub(crate) publishers: u32,
+    /// Events per second of all publishers together (k and M are understood); 0 or max saturates the server
+    #[arg(
+        short = 'R',
+        long,
+        env = "LOADGEN_RATE",
+        value_name = "RATE",
+        default_value = "100/s",
+        help_heading = "Load"
+    )]
+    pub(crate) rate: Rate,
+    /// At saturation: unanswered requests per publisher
+    #[arg(long, env = "LOADGEN_OUTSTANDING", value_name = "N", default_value_t = 64, help_heading = "Load")]
+    pub(crate) outstanding: u32,
+    /// Length of the measured part
+    #[arg(
+        short,
+        long,
+        env = "LOADGEN_DURATION",
+        value_name = "TIME",
+        default_value = "30s",
+        help_heading = "Load"
+    )]
+    pub(crate) duration: Interval,
+    /// Stop after N events, those of the warm-up included, if that comes before the end of the duration
+    #[arg(short = 'n', long, env = "LOADGEN_MESSAGES", value_name = "N", help_heading = "Load")]
+    pub(crate) messages: Option<u64>,
+    /// Time before the measured part: published and verified, but not in the figures
+    #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "2s", help_heading = "Load")]
+    pub(crate) warmup: Interval,
+    /// Bytes of an event's data (48 or so are the least); corpus = real webhook payloads, projection = their
+    /// list members only
+    #[arg(
+        short,
+        long,
+        env = "LOADGEN_SIZE",
+        value_name = "BYTES|corpus|projection",
+        default_value = "256",
+        help_heading = "Load"
+    )]
+    pub(crate) size: Size,
+    /// Only connect and hold the connections for the duration; publish nothing
+    #[arg(long, env = "LOADGEN_HOLD", help_heading = "Load")]
+    pub(crate) hold: bool,
+
+    /// Number of channels; each subscriber takes one, events go round all
+    #[arg(long, env = "LOADGEN_CHANNELS", value_name = "N", default_value_t = 1, help_heading = "Shape")]
+    pub(crate) channels: u32,
+    /// Name of a channel; {i} is its number
+    #[arg(
+        long,
+        env = "LOADGEN_CHANNEL",
+        value_name = "NAME",
+        default_value = "bench:{i}",
+        help_heading = "Shape"
+    )]
+    pub(crate) channel: String,
+    /// How publishers publish: http (pipelined POST) or ws
+    #[arg(
+        long,
+        env = "LOADGEN_PUBLISH_VIA",
+        value_name = "http|ws",
+        default_value = "http",
+        help_heading = "Shape"
+    )]
+    pub(crate) publish_via: Via,
+    /// Events per request, as one atomic batch (http only)
+    #[arg(long, env = "LOADGEN_BATCH", value_name = "N", default_value_t = 1, help_heading = "Shape")]
+    pub(crate) batch: u32,
+    /// Chooses which payload comes when
+    #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value_t = 42, help_heading = "Shape")]
+    pub(crate) seed: u64,
+    /// Of the subscribers, how many stop reading for the measured part and then read on; they are told of gaps
+    /// and reported apart
+    #[arg(long, env = "LOADGEN_SLOW", value_name = "N", default_value_t = 0, help_heading = "Shape")]
+    pub(crate) slow: u32,
+    /// Subscribers per second that are cut off and resume by cursor, each time over the other transport
+    #[arg(long, env = "LOADGEN_RESUME_CHURN", value_name = "RATE", help_heading = "Shape")]
+    pub(crate) resume_churn: Option<Rate>,
+
+    /// Loops that drive the subscribers, one thread each; the publishers have one more
+    #[arg(
+        short,
+        long,
+        env = "LOADGEN_THREADS",
+        value_name = "N",
+        default_value_t = 1,
+        help_heading = "Machine"
+    )]
+    pub(crate) threads: u32,
+    /// Addresses to connect from, in turn, such as 127.0.0.2..9; one address can hold some 28,000 connections
+    #[arg(long, env = "LOADGEN_SOURCE_IP", value_name = "FROM[..TO]", help_heading = "Machine")]
+    pub(crate) source_ip: Option<SourceRange>,
+
+    /// What subscribers check: nothing, the order, or order, content and completeness
+    #[arg(
+        long,
+        env = "LOADGEN_VERIFY",
+        value_name = "none|order|full",
+        default_value = "full",
+        help_heading = "Check"
+    )]
+    pub(crate) verify: Verify,
+    /// How long the last events may take to arrive once publishing has ended
+    #[arg(long, env = "LOADGEN_DRAIN", value_name = "TIME", default_value = "10s", help_heading = "Check")]
+    pub(crate) drain: Interval,
+    /// Only note that the generator was the bottleneck, instead of exit code 4 (for machines that are busy
+    /// anyway, where the checks count and the latencies do not)
+    #[arg(long, env = "LOADGEN_LENIENT", help_heading = "Check")]
+    pub(crate) lenient: bool,
+
+    /// Write the whole result as JSON, to standard output (in place of the table) or to FILE
+    #[arg(long, env = "LOADGEN_JSON", value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the end-to-end latency as HdrHistogram percentiles to FILE
+    #[arg(long, env = "LOADGEN_HGRM", value_name = "FILE", help_heading = "Output")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// Print only what went wrong
+    #[arg(short, long, env = "LOADGEN_QUIET", help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+/// Options of `loadgen replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayFlags {
+    #[command(flatten)]
+    pub(crate) target: TargetFlags,
+    /// Events per second; 0 or max = each as soon as the last one is answered
+    #[arg(long, env = "LOADGEN_REPLAY_RATE", value_name = "RATE", default_value = "20/s")]
+    pub(crate) rate: Rate,
+    /// Multiplies the rate
+    #[arg(long, env = "LOADGEN_REPLAY_SPEED", value_name = "X", default_value_t = 1.0)]
+    pub(crate) speed: f64,
+    /// Begin again at the end
+    #[arg(long = "loop", env = "LOADGEN_REPLAY_LOOP")]
+    pub(crate) endless: bool,
+    /// Stop after N events
+    #[arg(long, env = "LOADGEN_REPLAY_LIMIT", value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Replay this NDJSON file in place of the bundled events; - is standard input
+    #[arg(long, env = "LOADGEN_REPLAY_FILE", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+const ABOUT: &str = "\
+Drives a Fanfare server with load and tells latency one can trust.
+
+`run` opens WebSocket and SSE subscribers, publishes at a fixed rate, and measures from the time at which each \
+event was due, so that a server (or a generator) that stalls cannot hide it. It keeps a record of every accepted \
+event and fails if a subscriber lost, repeated or reordered one, or got other bytes than were sent.";
+
+const ABOUT_RUN: &str = "\
+Publish and subscribe at once; measure, and check that every subscriber got everything, once, in order.
+
+Latencies: e2e is receipt minus the time the event was due (no coordinated omission); service is receipt minus the \
+time it was really sent; ack is the answer to a publish minus its sending; span is the last minus the first \
+subscriber's receipt of one event; handshake is from connecting to the open stream; send lag is how late the \
+generator itself was.
+
+A gap that the server tells is counted, and what lies in it is not expected. A loss without a gap, a repeat, a \
+change of order or of content, or the delivery of an event whose publish was refused fails the run.";
+
+const AFTER_RUN: &str = "\
+Examples:
+  loadgen run http://127.0.0.1:8080                                   1,000 WebSocket subscribers, 100 events/s, 30 s
+  loadgen run ws://127.0.0.1:8080 -c 5k --transport ws:50,sse:50 -R 1k/s -s corpus -d 1m
+  loadgen run http://127.0.0.1:8080 -c 1000 -R max                    what the server can fan out at all
+  loadgen run http://127.0.0.1:8080 -c 500 --resume-churn 50/s        every event once, in order, across reconnects
+  loadgen run http://127.0.0.1:8080 -c 20000 --source-ip 127.0.0.2..9 --hold -d 5m
+                                                                      idle connections
+Exit codes:
+  0 pass   2 wrong usage   3 cannot connect   4 the generator was the bottleneck, the figures are not the server's
+  5 verification failed   130 interrupted (the report is still written)";
+
+const ABOUT_REPLAY: &str = "\
+Publish real events one by one, for demonstrations and for a server to have something to show.
+
+The bundled events are example payloads of a forge's webhooks. They have no times of their own, so they are published \
+at a steady rate. A publish that is refused (503) is repeated after the time that the server states.";
+
+const AFTER_REPLAY: &str = "\
+A file has one JSON object per line:
+  {\"event\":\"push\",\"action\":null,\"channel\":\"repo:alice/demo\",\"kind\":\"push\",\"payload\":{…}}
+
+Examples:
+  loadgen replay http://127.0.0.1:8080                    the bundled events, 20 a second
+  loadgen replay http://127.0.0.1:8080 --loop --speed 5   without end, 100 a second
+  my-exporter | loadgen replay http://127.0.0.1:8080 --file - --rate max";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn json_may_stand_alone_or_name_a_file() {
+        let check = |arguments: &[&str], expected: Option<&str>| {
+            let arguments = ["loadgen", "run", "http://x:1"].iter().chain(arguments);
+            let Command::Run(flags) = Flags::try_parse_from(arguments).expect("parsed").command else {
+                panic!("another command");
+            };
+            assert_eq!(flags.json, expected.map(PathBuf::from));
+        };
+        check(&[], None);
+        check(&["--json"], Some("-"));
+        check(&["--json", "out.json"], Some("out.json"));
+        check(&["--json", "-q"], Some("-"));
+    }
+}

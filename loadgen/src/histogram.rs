@@ -1,0 +1,212 @@
+//! Latency histograms: what is recorded where, and the percentile text that plotters read.
+//!
+//! # Bounds         a histogram spans 1 µs to 10 minutes at three digits and takes about 170 KiB; what is longer counts as 10 minutes
+
+use std::io::{self, Write};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// A histogram of nanoseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Latency {
+    histogram: Histogram<u64>,
+}
+
+impl Latency {
+    /// An empty histogram.
+    pub(crate) fn new() -> Latency {
+        let histogram = Histogram::new_with_bounds(NS_MIN, NS_MAX, DIGITS)
+            .expect("the bounds are constants that fit each other");
+        Latency { histogram }
+    }
+
+    /// Records one duration in nanoseconds; longer than ten minutes counts as ten minutes.
+    pub(crate) fn record(&mut self, ns: u64) {
+        self.histogram.saturating_record(ns);
+    }
+
+    /// Adds all that `other` holds.
+    pub(crate) fn merge(&mut self, other: &Latency) {
+        self.histogram.add(&other.histogram).expect("all our histograms have the same bounds");
+    }
+
+    /// How many durations were recorded.
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// The duration in nanoseconds that `quantile` (0 to 1) of the records do not exceed; 0 when empty.
+    pub(crate) fn quantile_ns(&self, quantile: f64) -> u64 {
+        self.histogram.value_at_quantile(quantile)
+    }
+
+    /// The longest duration in nanoseconds, within the precision of the histogram; 0 when empty.
+    pub(crate) fn max_ns(&self) -> u64 {
+        self.histogram.max()
+    }
+
+    /// The figures that a report shows.
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            count: self.count(),
+            min_ms: ms(self.histogram.min()),
+            mean_ms: self.histogram.mean() / NS_PER_MS,
+            p50_ms: ms(self.quantile_ns(0.5)),
+            p90_ms: ms(self.quantile_ns(0.9)),
+            p99_ms: ms(self.quantile_ns(0.99)),
+            p999_ms: ms(self.quantile_ns(0.999)),
+            p9999_ms: ms(self.quantile_ns(0.9999)),
+            max_ms: ms(self.max_ns()),
+        }
+    }
+
+    /// Writes the percentile distribution in the text form of the HdrHistogram tools, in milliseconds.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub(crate) fn write_percentiles(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{:>12} {:>14} {:>10} {:>14}\n",
+            "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+        )?;
+        let mut count = 0;
+        for step in self.histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
+            // The iterator counts each step by itself, the text wants what was counted so far.
+            count += step.count_since_last_iteration();
+            let quantile = step.quantile_iterated_to();
+            let value = ms(step.value_iterated_to());
+            if quantile < 1.0 {
+                writeln!(out, "{value:>12.3} {quantile:.12} {count:>10} {:>14.2}", 1.0 / (1.0 - quantile))?;
+            } else {
+                writeln!(out, "{value:>12.3} {quantile:.12} {count:>10}")?;
+            }
+        }
+        let (mean, deviation) = (self.histogram.mean() / NS_PER_MS, self.histogram.stdev() / NS_PER_MS);
+        writeln!(out, "#[Mean    = {mean:>12.3}, StdDeviation   = {deviation:>12.3}]")?;
+        writeln!(out, "#[Max     = {:>12.3}, Total count    = {:>12}]", ms(self.max_ns()), self.count())?;
+        writeln!(out, "#[Buckets = {:>12}, SubBuckets     = {:>12}]", self.histogram.buckets(), SUB_BUCKETS)
+    }
+}
+
+/// The figures of one histogram, in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Summary {
+    /// Durations recorded.
+    pub(crate) count: u64,
+    /// Shortest.
+    pub(crate) min_ms: f64,
+    /// Arithmetic mean.
+    pub(crate) mean_ms: f64,
+    /// Half are no longer.
+    pub(crate) p50_ms: f64,
+    /// 90 % are no longer.
+    pub(crate) p90_ms: f64,
+    /// 99 % are no longer.
+    pub(crate) p99_ms: f64,
+    /// 99.9 % are no longer.
+    pub(crate) p999_ms: f64,
+    /// 99.99 % are no longer.
+    pub(crate) p9999_ms: f64,
+    /// Longest.
+    pub(crate) max_ms: f64,
+}
+
+/// What the loops of subscribers measure.
+#[derive(Clone, Debug)]
+pub(crate) struct DeliveryLatencies {
+    /// From the time an event was due to its receipt, by transport.
+    pub(crate) end_to_end: [Latency; 2],
+    /// From the time an event was really sent to its receipt.
+    pub(crate) service: Latency,
+    /// From the start of a connection to the answer that opens the stream.
+    pub(crate) handshake: Latency,
+}
+
+impl DeliveryLatencies {
+    /// Empty histograms.
+    pub(crate) fn new() -> DeliveryLatencies {
+        DeliveryLatencies {
+            end_to_end: [Latency::new(), Latency::new()],
+            service: Latency::new(),
+            handshake: Latency::new(),
+        }
+    }
+
+    /// Adds all that `other` holds.
+    pub(crate) fn merge(&mut self, other: &DeliveryLatencies) {
+        for (mine, theirs) in self.end_to_end.iter_mut().zip(&other.end_to_end) {
+            mine.merge(theirs);
+        }
+        self.service.merge(&other.service);
+        self.handshake.merge(&other.handshake);
+    }
+}
+
+fn ms(ns: u64) -> f64 {
+    ns as f64 / NS_PER_MS
+}
+
+const NS_PER_MS: f64 = 1e6;
+/// Shorter than a microsecond is of no interest over a socket, and each halving costs 8 KiB.
+const NS_MIN: u64 = 1_000;
+/// Ten minutes: longer than any run's drain.
+const NS_MAX: u64 = 600 * 1_000_000_000;
+const DIGITS: u8 = 3;
+/// What three digits need: the power of two above 2 × 10³.
+const SUB_BUCKETS: u32 = 2_048;
+/// The density that the HdrHistogram tools use by default.
+const TICKS_PER_HALF_DISTANCE: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(values_ms: &[u64]) -> Latency {
+        let mut latency = Latency::new();
+        values_ms.iter().for_each(|value| latency.record(value * 1_000_000));
+        latency
+    }
+
+    #[test]
+    fn quantiles_are_within_a_thousandth() {
+        let latency = histogram(&(1..=1000).collect::<Vec<_>>());
+        for (quantile, expected_ms) in [(0.5, 500.0), (0.9, 900.0), (0.99, 990.0), (1.0, 1000.0)] {
+            let got = ms(latency.quantile_ns(quantile));
+            assert!((got - expected_ms).abs() <= expected_ms / 500.0, "{quantile}: {got}");
+        }
+        assert_eq!(latency.summary().count, 1000);
+    }
+
+    #[test]
+    fn what_is_too_long_is_kept_as_the_longest() {
+        let latency = histogram(&[1, 3_600_000]);
+        assert_eq!(latency.count(), 2);
+        assert!(600_000.0 <= latency.summary().max_ms);
+    }
+
+    #[test]
+    fn merging_adds_the_counts() {
+        let mut sum = histogram(&[1, 2]);
+        sum.merge(&histogram(&[3]));
+        assert_eq!(sum.count(), 3);
+        assert!(2.9 < sum.summary().max_ms);
+    }
+
+    #[test]
+    fn the_percentile_text_counts_upwards_and_ends_with_all() {
+        let mut text = Vec::new();
+        histogram(&(1..=100).collect::<Vec<_>>()).write_percentiles(&mut text).expect("written");
+        let text = String::from_utf8(text).expect("text");
+        let counts: Vec<u64> = text
+            .lines()
+            .skip(2)
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split_whitespace().nth(2).expect("a third column").parse().expect("a count"))
+            .collect();
+        assert!(counts.is_sorted(), "{counts:?}");
+        assert_eq!(counts.last(), Some(&100));
+        assert!(text.contains("Total count    =          100]"), "{text}");
+    }
+}

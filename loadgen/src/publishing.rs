@@ -1,0 +1,466 @@
+//! The thread that publishes: a schedule, an exact alarm, and the publishers' sockets.
+//!
+//! # Contract       open loop: an event is due when the schedule says so, however late the server or this thread is, and its
+//! latency counts from then. At saturation each publisher keeps a fixed number of requests unsettled
+//! # A turn         sleep → clock → input → retries → schedule → flush → measure
+//! # Why not …      in the loops of the subscribers: they are busy just when an event was published, and the next would be late
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::control::{Measured, Report, Shared};
+use crate::histogram::Latency;
+use crate::link::{BUFFER_BYTES, Link, Reading};
+use crate::machine::{self, Alarm, NS_PER_SECOND, now_ns};
+use crate::payload::Payloads;
+use crate::plan::{Plan, Rate};
+use crate::publisher::{Failure, Press, PressTally, Publisher};
+use crate::record::Record;
+
+/// What came of publishing.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// What became of every event.
+    pub(crate) record: Record,
+    /// From the sending of a request to its answer.
+    pub(crate) ack: Latency,
+    /// From the time a request was due to its sending.
+    pub(crate) send_lag: Latency,
+    /// What was counted.
+    pub(crate) tally: PressTally,
+    /// The measured part, if it was reached.
+    pub(crate) measured: Option<Measured>,
+    /// Events of the schedule that were never sent.
+    pub(crate) unsent: u64,
+    /// What went wrong with connections.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    starts: Sender<u64>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Publishing begins at `start_ns` of the monotonic clock, with the warm-up.
+    pub(crate) fn begin(&self, start_ns: u64) {
+        // A thread that has ended has said why.
+        let _ = self.starts.send(start_ns);
+    }
+
+    /// Waits for the end of the thread; one that was never begun ends by itself.
+    pub(crate) fn join(self) {
+        drop(self.starts);
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Starts the thread, which connects, reports [`Report::Ready`] and waits for its beginning. `stop` ends it early.
+///
+/// # Errors
+/// The bundled events cannot be read, or the system has no descriptor or thread left.
+pub(crate) fn spawn(
+    plan: &Arc<Plan>,
+    run: u64,
+    shared: &Arc<Shared>,
+    stop: &Arc<AtomicBool>,
+    reports: Sender<Report>,
+) -> anyhow::Result<Handle> {
+    let (starts, inbox) = crossbeam_channel::bounded(1);
+    let mut press_room = PressRoom::new(plan, run, shared, stop)?;
+    let body = move || {
+        let report = match press_room.run(&inbox, &reports) {
+            Ok(true) => Report::Published(Box::new(press_room.finish())),
+            Ok(false) => return,
+            Err(reason) => Report::Failed(reason),
+        };
+        // Nobody listens any more only if the run has ended early.
+        let _ = reports.send(report);
+    };
+    let thread = std::thread::Builder::new().name("publishers".to_owned()).spawn(body)?;
+    Ok(Handle { starts, thread })
+}
+
+struct PressRoom {
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    poll: Poll,
+    alarm: Alarm,
+    desks: Vec<Desk>,
+    press: Press,
+    buffer: Vec<u8>,
+    start_ns: u64,
+    /// No event is due from here on.
+    end_ns: u64,
+    gauge: Option<(u64, Measured)>,
+    measured: Option<Measured>,
+    turn_ns_max: u64,
+    notes: Vec<String>,
+}
+
+/// A publisher with its connection.
+struct Desk {
+    publisher: Publisher,
+    link: Option<Link>,
+    connected: bool,
+    next_batch: u64,
+    retry_ns: u64,
+}
+
+impl PressRoom {
+    fn new(
+        plan: &Arc<Plan>,
+        run: u64,
+        shared: &Arc<Shared>,
+        stop: &Arc<AtomicBool>,
+    ) -> anyhow::Result<PressRoom> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new()?;
+        poll.registry().register(&mut SourceFd(&alarm.descriptor()), ALARM, Interest::READABLE)?;
+        Ok(PressRoom {
+            poll,
+            alarm,
+            desks: (0..plan.publishers).map(Desk::new).collect(),
+            press: Press {
+                run,
+                payloads: Payloads::new(plan.size, plan.seed)?,
+                record: Record::new(plan.publishers),
+                ack: Latency::new(),
+                send_lag: Latency::new(),
+                measured_from_ns: u64::MAX,
+                tally: PressTally::default(),
+            },
+            buffer: vec![0; BUFFER_BYTES],
+            start_ns: u64::MAX,
+            end_ns: u64::MAX,
+            gauge: None,
+            measured: None,
+            turn_ns_max: 0,
+            notes: Vec::new(),
+            plan: Arc::clone(plan),
+            shared: Arc::clone(shared),
+            stop: Arc::clone(stop),
+        })
+    }
+
+    /// Connects, publishes, and waits for the last answers; `false` if publishing was never begun.
+    fn run(&mut self, starts: &Receiver<u64>, reports: &Sender<Report>) -> Result<bool, String> {
+        self.connect_all()?;
+        let _ = reports.send(Report::Ready);
+        let Ok(start_ns) = starts.recv() else { return Ok(false) };
+        self.begin(start_ns);
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            self.sleep(&mut events, Duration::from_nanos(SLEEP_NS_MAX))?;
+            let turn_ns = now_ns();
+            if self.stop.load(Ordering::Relaxed) {
+                self.end_ns = self.end_ns.min(turn_ns);
+            }
+            self.input(&events)?;
+            self.reconnect(turn_ns);
+            self.publish(turn_ns);
+            self.flush();
+            self.measure(turn_ns);
+            if self.is_over(turn_ns) {
+                self.shared.measured_to_ns.fetch_min(turn_ns.min(self.end_ns), Ordering::Relaxed);
+                self.end_measuring(turn_ns);
+                return Ok(true);
+            }
+            self.set_alarm()?;
+        }
+    }
+
+    /// Whether all is sent and answered, or the time for it is over.
+    fn is_over(&mut self, now_ns: u64) -> bool {
+        if self.end_ns <= now_ns {
+            self.desks.iter_mut().for_each(|desk| desk.publisher.give_up_retries());
+        }
+        let settled = self.desks.iter().all(|desk| desk.publisher.unsettled() == 0);
+        let sent = self.desks.iter().all(|desk| self.next_due_ns(desk).is_none());
+        (settled && sent) || self.end_ns.saturating_add(self.plan.drain_ns) <= now_ns
+    }
+
+    /// When the next batch of a publisher is due; `None` when it has no more. At saturation the next one is
+    /// always due.
+    fn next_due_ns(&self, desk: &Desk) -> Option<u64> {
+        let first = desk.next_batch.saturating_mul(u64::from(self.plan.batch));
+        let due_ns = match self.plan.rate {
+            Rate::PerSecond(rate) => {
+                self.start_ns.saturating_add(due_offset_ns(desk.next_batch, self.plan.batch, rate))
+            }
+            Rate::Saturation => self.start_ns.max(now_ns()),
+        };
+        (first < self.plan.messages_max && due_ns < self.end_ns).then_some(due_ns)
+    }
+
+    fn connect_all(&mut self) -> Result<(), String> {
+        for index in 0..self.desks.len() {
+            self.connect(index).map_err(|error| format!("a publisher cannot connect: {error}"))?;
+        }
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let deadline_ns = now_ns() + CONNECT_NS_MAX;
+        while !self.desks.iter().all(|desk| desk.connected && desk.publisher.is_ready()) {
+            if deadline_ns <= now_ns() {
+                return Err("the publishers could not connect within 10 s".to_owned());
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err("interrupted while connecting".to_owned());
+            }
+            self.sleep(&mut events, Duration::from_nanos(SLEEP_NS_MAX))?;
+            self.input(&events)?;
+            self.flush();
+            if let Some(note) = self.notes.pop() {
+                return Err(format!("a publisher cannot connect: {note}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, index: usize) -> io::Result<()> {
+        let desk = &mut self.desks[index];
+        desk.connected = false;
+        desk.link = Some(Link::open(self.plan.target.address, None, self.poll.registry(), Token(index))?);
+        desk.publisher.start(&self.plan);
+        Ok(())
+    }
+
+    fn begin(&mut self, start_ns: u64) {
+        let plan = &self.plan;
+        let measured_from_ns = start_ns.saturating_add(plan.warmup_ns);
+        self.start_ns = start_ns;
+        self.press.measured_from_ns = measured_from_ns;
+        self.end_ns = measured_from_ns.saturating_add(plan.duration_ns);
+        if let Rate::PerSecond(rate) = plan.rate {
+            let batches = plan.messages_max.div_ceil(u64::from(plan.batch));
+            self.end_ns = self.end_ns.min(start_ns.saturating_add(due_offset_ns(batches, plan.batch, rate)));
+        }
+        self.shared.measured_to_ns.store(self.end_ns, Ordering::Relaxed);
+    }
+
+    fn sleep(&mut self, events: &mut Events, timeout: Duration) -> Result<(), String> {
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(format!("polling failed: {error}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn input(&mut self, events: &Events) -> Result<(), String> {
+        for event in events.iter().filter(|event| event.token() != ALARM) {
+            let ended = event.is_read_closed() || event.is_error();
+            while self.read(event.token().0, ended)? == Reading::Unfinished {}
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, index: usize, to_the_end: bool) -> Result<Reading, String> {
+        let Some(desk) = self.desks.get_mut(index) else { return Ok(Reading::Drained) };
+        let Some(link) = &mut desk.link else { return Ok(Reading::Drained) };
+        let result = match link.is_connected() {
+            Ok(false) => return Ok(Reading::Drained),
+            Err(error) => Err(Failure::from(error)),
+            Ok(true) => {
+                desk.connected = true;
+                let (plan, press) = (&self.plan, &mut self.press);
+                link.read(&mut self.buffer, to_the_end, |input, _| {
+                    desk.publisher.handle_input(input, now_ns(), plan, press)
+                })
+            }
+        };
+        match result {
+            Ok(reading) => Ok(reading),
+            Err(Failure::Hopeless(reason)) => Err(reason),
+            Err(Failure::Broken(reason)) => {
+                self.disconnect(index, reason);
+                Ok(Reading::Drained)
+            }
+        }
+    }
+
+    fn disconnect(&mut self, index: usize, reason: String) {
+        let desk = &mut self.desks[index];
+        desk.link = None;
+        desk.connected = false;
+        desk.publisher.stop(&mut self.press);
+        desk.retry_ns = now_ns() + RECONNECT_NS;
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(reason);
+        }
+    }
+
+    fn reconnect(&mut self, now_ns: u64) {
+        for index in 0..self.desks.len() {
+            let desk = &mut self.desks[index];
+            if desk.link.is_none() && desk.retry_ns <= now_ns {
+                desk.retry_ns = now_ns + RECONNECT_NS;
+                if let Err(error) = self.connect(index) {
+                    self.disconnect(index, error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Publishes what is due, each publisher by its own part of the schedule.
+    fn publish(&mut self, now_ns: u64) {
+        for index in 0..self.desks.len() {
+            if now_ns < self.end_ns {
+                self.desks[index].publisher.retry(now_ns, &self.plan, &mut self.press);
+            }
+            while let Some(due_ns) = self.next_due_ns(&self.desks[index]) {
+                let desk = &mut self.desks[index];
+                let closed_loop = self.plan.rate == Rate::Saturation;
+                let full = closed_loop && self.plan.outstanding <= desk.publisher.unsettled();
+                if now_ns < self.start_ns || (!closed_loop && now_ns < due_ns) {
+                    break;
+                }
+                if full || !desk.connected || !desk.publisher.has_room() {
+                    break;
+                }
+                let first = desk.next_batch * u64::from(self.plan.batch);
+                let events = u64::from(self.plan.batch).min(self.plan.messages_max - first) as u32;
+                desk.next_batch += u64::from(self.plan.publishers);
+                // The clock is read anew, since making a thousand events takes a while.
+                let sent_ns = machine::now_ns().max(due_ns);
+                desk.publisher.publish(events, due_ns, sent_ns, &self.plan, &mut self.press);
+            }
+        }
+        self.shared.accepted.store(self.press.tally.accepted, Ordering::Relaxed);
+    }
+
+    fn flush(&mut self) {
+        for index in 0..self.desks.len() {
+            let desk = &mut self.desks[index];
+            let Some(link) = &mut desk.link else { continue };
+            if desk.publisher.outgoing().is_empty() {
+                continue;
+            }
+            if let Err(error) = link.flush(desk.publisher.outgoing()) {
+                self.disconnect(index, error.to_string());
+            }
+        }
+    }
+
+    /// Opens and closes the measured part.
+    fn measure(&mut self, turn_ns: u64) {
+        let now_ns = now_ns();
+        match self.gauge {
+            None if self.press.measured_from_ns <= now_ns => self.gauge = Some((now_ns, self.totals())),
+            None => {}
+            Some(_) => {
+                self.turn_ns_max = self.turn_ns_max.max(now_ns - turn_ns);
+                if self.end_ns <= now_ns {
+                    self.end_measuring(now_ns);
+                }
+            }
+        }
+    }
+
+    fn end_measuring(&mut self, now_ns: u64) {
+        let (Some((start_ns, start)), None) = (self.gauge, self.measured) else { return };
+        let end = self.totals();
+        self.measured = Some(Measured {
+            wall_ns: now_ns - start_ns,
+            cpu_ns: end.cpu_ns - start.cpu_ns,
+            turn_ns_max: self.turn_ns_max,
+            events: end.events - start.events,
+            bytes: end.bytes - start.bytes,
+        });
+    }
+
+    fn totals(&self) -> Measured {
+        let tally = &self.press.tally;
+        Measured {
+            cpu_ns: machine::thread_cpu_ns(),
+            events: tally.accepted,
+            bytes: tally.data_bytes,
+            ..Measured::default()
+        }
+    }
+
+    /// Sleeps until the next event that can be sent then, the next retry, or the end.
+    fn set_alarm(&self) -> Result<(), String> {
+        let due_ns =
+            self.desks.iter().filter(|desk| desk.connected && desk.publisher.has_room()).flat_map(|desk| {
+                // At saturation it is answers that make room for the next event.
+                let closed_loop = self.plan.rate == Rate::Saturation;
+                let next_ns = if closed_loop { None } else { self.next_due_ns(desk) };
+                next_ns.into_iter().chain(desk.publisher.retry_due_ns())
+            });
+        let due_ns = due_ns.chain([self.start_ns, self.end_ns]).filter(|due_ns| now_ns() < *due_ns).min();
+        let alarm_ns = due_ns.unwrap_or(u64::MAX / 2);
+        self.alarm.set(alarm_ns).map_err(|error| format!("setting the alarm failed: {error}"))
+    }
+
+    fn finish(&mut self) -> Published {
+        let plan = &self.plan;
+        let due = match plan.rate {
+            Rate::Saturation => 0,
+            Rate::PerSecond(rate) => {
+                let seconds = self.end_ns.saturating_sub(self.start_ns) as f64 / NS_PER_SECOND as f64;
+                let batches = (seconds * rate / f64::from(plan.batch)).ceil() as u64;
+                batches.saturating_mul(u64::from(plan.batch)).min(plan.messages_max)
+            }
+        };
+        for desk in &mut self.desks {
+            desk.publisher.stop(&mut self.press);
+        }
+        Published {
+            record: std::mem::replace(&mut self.press.record, Record::new(0)),
+            ack: self.press.ack.clone(),
+            send_lag: self.press.send_lag.clone(),
+            tally: self.press.tally,
+            measured: self.measured,
+            unsent: due.saturating_sub(self.press.tally.sent),
+            notes: std::mem::take(&mut self.notes),
+        }
+    }
+}
+
+impl Desk {
+    fn new(id: u32) -> Desk {
+        Desk {
+            publisher: Publisher::new(id),
+            link: None,
+            connected: false,
+            next_batch: u64::from(id),
+            retry_ns: 0,
+        }
+    }
+}
+
+/// When the batch number `batches` is due after the start, at `rate` events per second.
+fn due_offset_ns(batches: u64, batch: u32, rate: f64) -> u64 {
+    (batches as f64 * f64::from(batch) / rate * NS_PER_SECOND as f64) as u64
+}
+
+const ALARM: Token = Token(usize::MAX);
+const EVENTS_PER_TURN: usize = 256;
+const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
+const CONNECT_NS_MAX: u64 = 10 * NS_PER_SECOND;
+const RECONNECT_NS: u64 = NS_PER_SECOND / 10;
+const NOTES_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_is_even_and_does_not_drift() {
+        assert_eq!(due_offset_ns(0, 1, 3.0), 0);
+        assert_eq!(due_offset_ns(3_000_000, 1, 3.0), 1_000_000 * NS_PER_SECOND);
+        assert_eq!(due_offset_ns(5, 10, 100.0), NS_PER_SECOND / 2);
+        let offsets: Vec<u64> = (0..1_000).map(|batch| due_offset_ns(batch, 1, 700.0)).collect();
+        assert!(offsets.windows(2).all(|pair| (1_428_570..=1_428_572).contains(&(pair[1] - pair[0]))));
+    }
+}

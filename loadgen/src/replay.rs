@@ -1,0 +1,352 @@
+//! `loadgen replay`: real events, one by one, at a steady rate.
+//!
+//! # Contract       every event is published once: a refused one is sent again after the time the server states, and one
+//! whose answer is lost is sent again under the same `event_id`, which the server knows again
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::corpus::{self, Specimen};
+use crate::flags::ReplayFlags;
+use crate::http;
+use crate::machine::{NS_PER_SECOND, now_ns};
+use crate::payload::scatter;
+use crate::plan::{Rate, Target};
+
+/// A valid replay.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    target: Target,
+    /// Time between events; 0 is as fast as answers come.
+    interval_ns: f64,
+    endless: bool,
+    limit: u64,
+    file: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// Says which option is wrong, and why.
+    pub(crate) fn new(flags: ReplayFlags) -> Result<Plan, String> {
+        if !flags.speed.is_finite() || flags.speed <= 0.0 {
+            return Err(format!("--speed is {}, but must be above 0", flags.speed));
+        }
+        if flags.endless && flags.file.as_deref().is_some_and(is_stdin) {
+            return Err("--loop cannot begin standard input again".to_owned());
+        }
+        Ok(Plan {
+            target: Target::parse(&flags.target.url, flags.target.token)?,
+            interval_ns: match flags.rate {
+                Rate::PerSecond(rate) => NS_PER_SECOND as f64 / rate / flags.speed,
+                Rate::Saturation => 0.0,
+            },
+            endless: flags.endless,
+            limit: flags.limit.unwrap_or(u64::MAX),
+            file: flags.file,
+        })
+    }
+}
+
+/// Replays until the end, the limit, or `stop`, and prints the summary.
+///
+/// # Errors
+/// The events cannot be read, the server cannot be reached, or it does not take an event.
+pub(crate) fn run(plan: Plan, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
+    let mut replay = Replay {
+        client: Client::connect(plan.target.clone())?,
+        tally: Tally::default(),
+        name: scatter(now_ns() ^ u64::from(std::process::id())),
+        start_ns: now_ns(),
+        terminal: io::stderr().is_terminal(),
+        plan,
+        stop,
+    };
+    let result = replay.replay_all();
+    if replay.terminal {
+        eprintln!();
+    }
+    println!("{}", replay.tally.summary());
+    result?;
+    Ok(if stop.load(Ordering::Relaxed) { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+struct Replay<'a> {
+    plan: Plan,
+    client: Client,
+    tally: Tally,
+    /// Tells the event ids of several replays apart.
+    name: u64,
+    start_ns: u64,
+    terminal: bool,
+    stop: &'a AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    published: u64,
+    first: Option<u64>,
+    last: Option<u64>,
+    refused: u64,
+    resent: u64,
+}
+
+impl Replay<'_> {
+    fn replay_all(&mut self) -> anyhow::Result<()> {
+        loop {
+            let published = self.tally.published;
+            match self.plan.file.clone() {
+                None => {
+                    for specimen in corpus::bundled()? {
+                        if !self.replay(&specimen)? {
+                            return Ok(());
+                        }
+                    }
+                }
+                Some(path) => {
+                    let mut lines = LineReader::open(&path)?;
+                    while let Some(specimen) = lines.next_specimen()? {
+                        if !self.replay(&specimen)? {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            if published == self.tally.published {
+                bail!("there are no events to replay");
+            }
+            if !self.plan.endless {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Publishes one event when it is due; `false` when the replay is over.
+    fn replay(&mut self, specimen: &Specimen) -> anyhow::Result<bool> {
+        if self.plan.limit <= self.tally.published {
+            return Ok(false);
+        }
+        let due_ns = self.start_ns + (self.tally.published as f64 * self.plan.interval_ns) as u64;
+        if !self.sleep_until(due_ns) {
+            return Ok(false);
+        }
+        let event = Outgoing {
+            channel: &specimen.channel,
+            event: &specimen.kind,
+            event_id: format!("replay-{:016x}-{}", self.name, self.tally.published),
+            data: &specimen.payload,
+        };
+        let body = serde_json::to_vec(&event)?;
+        let mut attempts = 0;
+        loop {
+            match self.client.publish(&body) {
+                Ok(Answer::Accepted(sequence)) => {
+                    self.tally.published += 1;
+                    self.tally.first.get_or_insert(sequence);
+                    self.tally.last = Some(sequence);
+                    self.show_progress();
+                    return Ok(true);
+                }
+                Ok(Answer::Refused { after_ns }) => {
+                    self.tally.refused += 1;
+                    if !self.sleep_until(now_ns() + after_ns) {
+                        return Ok(false);
+                    }
+                }
+                Ok(Answer::Wrong(text)) => bail!("an event on {} was answered {text}", specimen.channel),
+                Err(error) if attempts < RECONNECTS_MAX => {
+                    attempts += 1;
+                    if !self.sleep_until(now_ns() + u64::from(attempts) * RECONNECT_NS) {
+                        return Ok(false);
+                    }
+                    self.tally.resent += 1;
+                    // A server that is not back yet shows at the next attempt.
+                    let _ = self.client.reconnect().map_err(|_| error);
+                }
+                Err(error) => return Err(error).context("the connection broke and could not be made again"),
+            }
+        }
+    }
+
+    /// Sleeps in small pieces, so that a signal is heard; `false` if one came.
+    fn sleep_until(&self, due_ns: u64) -> bool {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+            let now_ns = now_ns();
+            if due_ns <= now_ns {
+                return true;
+            }
+            std::thread::sleep(Duration::from_nanos((due_ns - now_ns).min(SLEEP_NS_MAX)));
+        }
+    }
+
+    fn show_progress(&self) {
+        let (published, last) = (self.tally.published, self.tally.last.unwrap_or(0));
+        if self.terminal {
+            eprint!("\rpublished {published}, last seq {last}");
+        } else if published.is_multiple_of(PROGRESS_EVENTS) {
+            eprintln!("published {published}, last seq {last}");
+        }
+    }
+}
+
+impl Tally {
+    fn summary(&self) -> String {
+        let number = |sequence: Option<u64>| {
+            sequence.map_or_else(|| "none".to_owned(), |sequence| sequence.to_string())
+        };
+        let (first, last) = (number(self.first), number(self.last));
+        let mut text = format!(
+            "published {}, first seq {first}, last seq {last}, refused and retried {}",
+            self.published, self.refused
+        );
+        if 0 < self.resent {
+            text.push_str(&format!(", sent again after a broken connection {}", self.resent));
+        }
+        text
+    }
+}
+
+#[derive(Serialize)]
+struct Outgoing<'a> {
+    channel: &'a str,
+    event: &'a str,
+    event_id: String,
+    data: &'a RawValue,
+}
+
+/// What a server says to a publish.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Accepted(u64),
+    Refused { after_ns: u64 },
+    Wrong(String),
+}
+
+/// One connection that waits for each answer.
+struct Client {
+    target: Target,
+    stream: TcpStream,
+    request: Vec<u8>,
+    held: Vec<u8>,
+}
+
+impl Client {
+    fn connect(target: Target) -> anyhow::Result<Client> {
+        let stream = open(&target).with_context(|| format!("cannot connect to {}", target.authority))?;
+        Ok(Client { target, stream, request: Vec::new(), held: Vec::new() })
+    }
+
+    fn reconnect(&mut self) -> io::Result<()> {
+        self.stream = open(&self.target)?;
+        self.held.clear();
+        Ok(())
+    }
+
+    fn publish(&mut self, body: &[u8]) -> io::Result<Answer> {
+        #[derive(Deserialize)]
+        struct Receipt {
+            seq: u64,
+        }
+        self.request.clear();
+        http::write_publish(&self.target, body, &mut self.request);
+        self.stream.write_all(&self.request)?;
+        let mut piece = [0; 4_096];
+        loop {
+            let answer = http::read_answer(&self.held).map_err(io::Error::other)?;
+            if let Some((answer, length)) = answer {
+                let closes = answer.head.closes;
+                let result = match (answer.head.status, serde_json::from_slice::<Receipt>(answer.body)) {
+                    (200 | 202, Ok(receipt)) => Answer::Accepted(receipt.seq),
+                    (429 | 503, _) => Answer::Refused {
+                        after_ns: answer.head.retry_after_ns.unwrap_or(http::RETRY_AFTER_NS_DEFAULT),
+                    },
+                    (status, _) => {
+                        Answer::Wrong(format!("{status}: {}", String::from_utf8_lossy(answer.body)))
+                    }
+                };
+                self.held.drain(..length);
+                if closes {
+                    // If the server is gone for good, the next publish says so.
+                    let _ = self.reconnect();
+                }
+                return Ok(result);
+            }
+            match self.stream.read(&mut piece)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => self.held.extend_from_slice(&piece[..count]),
+            }
+        }
+    }
+}
+
+fn open(target: &Target) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&target.address, ANSWER_TIME)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    stream.set_write_timeout(Some(ANSWER_TIME))?;
+    Ok(stream)
+}
+
+/// Reads a file line by line, so that standard input is replayed as it comes.
+struct LineReader {
+    lines: Box<dyn BufRead>,
+    number: u64,
+}
+
+impl LineReader {
+    fn open(path: &std::path::Path) -> anyhow::Result<LineReader> {
+        let lines: Box<dyn BufRead> = if is_stdin(path) {
+            Box::new(BufReader::new(io::stdin()))
+        } else {
+            let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+            Box::new(BufReader::new(file))
+        };
+        Ok(LineReader { lines, number: 0 })
+    }
+
+    fn next_specimen(&mut self) -> anyhow::Result<Option<Specimen>> {
+        loop {
+            let mut line = String::new();
+            self.number += 1;
+            let read = (&mut self.lines).take(LINE_BYTES_MAX).read_line(&mut line);
+            let count = read.with_context(|| format!("reading line {}", self.number))?;
+            if count as u64 == LINE_BYTES_MAX {
+                bail!("line {} is longer than 4 MiB", self.number);
+            }
+            if count == 0 {
+                return Ok(None);
+            }
+            if !line.trim().is_empty() {
+                let specimen = Specimen::parse(&line).with_context(|| format!("line {}", self.number))?;
+                return Ok(Some(specimen));
+            }
+        }
+    }
+}
+
+fn is_stdin(path: &std::path::Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+const EXIT_INTERRUPTED: u8 = 130;
+/// Without a terminal a line is printed after so many events.
+const PROGRESS_EVENTS: u64 = 100;
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+const RECONNECTS_MAX: u32 = 10;
+const RECONNECT_NS: u64 = NS_PER_SECOND / 10;
+const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
+/// A server takes events of 1 MiB, and a payload may be written with much white space.
+const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;

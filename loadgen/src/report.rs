@@ -1,0 +1,611 @@
+//! What a run tells: the table for people, the JSON for programs, the verdict for both.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::audit::Audit;
+use crate::control::Measured;
+use crate::histogram::{DeliveryLatencies, Latency, Summary};
+use crate::plan::{Plan, Rate, Size, Transport, Verify, Via};
+use crate::publishing::Published;
+use crate::worker::Findings;
+
+/// The whole result of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// The program's version.
+    version: &'static str,
+    /// Unix seconds at the end of the run.
+    finished_at: u64,
+    target: String,
+    verdict: Verdict,
+    exit_code: u8,
+    /// Why the figures are not the server's, if they are not.
+    invalid: Vec<String>,
+    notes: Vec<String>,
+    setting: Setting,
+    published: PublishedFigures,
+    delivered: DeliveredFigures,
+    verification: Audit,
+    latency_ms: Vec<Row>,
+    generator: Generator,
+    #[serde(skip)]
+    end_to_end: Latency,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// All is well.
+    Pass,
+    /// The generator was the bottleneck.
+    Invalid,
+    /// The server lost, repeated, reordered or changed something.
+    Failed,
+    /// Somebody ended it early; what there was until then is well.
+    Interrupted,
+}
+
+#[derive(Debug, Serialize)]
+struct Setting {
+    connections: usize,
+    websocket: usize,
+    sse: usize,
+    slow: usize,
+    channels: usize,
+    publishers: u32,
+    publish_via: &'static str,
+    /// Events per second; absent at saturation.
+    rate: Option<f64>,
+    outstanding: Option<usize>,
+    batch: u32,
+    size: String,
+    warmup_s: f64,
+    duration_s: f64,
+    resume_churn_per_s: f64,
+    seed: u64,
+    threads: u32,
+    verify: &'static str,
+    hold: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct PublishedFigures {
+    sent: u64,
+    accepted: u64,
+    refused: u64,
+    retried: u64,
+    unanswered: u64,
+    unsent: u64,
+    /// Of the measured part.
+    accepted_per_s: f64,
+    /// Mean bytes of an event's data.
+    data_bytes_mean: f64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct DeliveredFigures {
+    total: u64,
+    foreign: u64,
+    /// Of the measured part.
+    measured: u64,
+    per_s: f64,
+    bytes_per_s: f64,
+    /// Received of what was expected, told gaps not counted.
+    reach: Option<f64>,
+    connected: f64,
+    closed_by_server: u64,
+    churned: u64,
+    given_up: usize,
+    open_at_end: u64,
+    pings: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: &'static str,
+    #[serde(flatten)]
+    summary: Summary,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Generator {
+    /// Processor share of the busiest loop of subscribers, of 1.
+    cpu_share_max: f64,
+    cpu_share_publishing: f64,
+    turn_ms_max: f64,
+    resident_bytes: Option<u64>,
+}
+
+/// All that a report is made of.
+#[derive(Debug)]
+pub(crate) struct Material<'a> {
+    /// The run.
+    pub(crate) plan: &'a Plan,
+    /// What came of publishing, unless nothing was published.
+    pub(crate) published: Option<&'a Published>,
+    /// What the loops found.
+    pub(crate) findings: &'a [Findings],
+    /// The comparison.
+    pub(crate) audit: Audit,
+    /// How long connecting took.
+    pub(crate) connecting_s: f64,
+    /// Whether somebody ended the run early.
+    pub(crate) interrupted: bool,
+    /// Resident memory while all were connected.
+    pub(crate) resident_bytes: Option<u64>,
+    /// What else there is to say.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Report {
+    /// Works everything out.
+    pub(crate) fn new(material: Material<'_>) -> Report {
+        let Material { plan, published, findings, audit, .. } = material;
+        let mut latencies = DeliveryLatencies::new();
+        findings.iter().for_each(|one| latencies.merge(&one.latencies));
+        let mut end_to_end = Latency::new();
+        latencies.end_to_end.iter().for_each(|latency| end_to_end.merge(latency));
+        let rows = rows(&latencies, &end_to_end, published, &audit);
+        let generator = generator(findings, published, material.resident_bytes);
+        let bottlenecks = bottlenecks(plan, &generator, published, &end_to_end);
+        let mut notes = material.notes;
+        notes.extend(findings.iter().flat_map(|one| one.abandoned.iter().cloned()));
+        notes.extend(published.iter().flat_map(|published| published.notes.iter().cloned()));
+        let mut invalid = Vec::new();
+        if plan.lenient || plan.rate == Rate::Saturation {
+            notes.extend(bottlenecks);
+        } else {
+            invalid = bottlenecks;
+        }
+        let verdict = match (audit.is_passed(), material.interrupted, invalid.is_empty()) {
+            (false, ..) => Verdict::Failed,
+            (true, true, _) => Verdict::Interrupted,
+            (true, false, false) => Verdict::Invalid,
+            (true, false, true) => Verdict::Pass,
+        };
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            finished_at: std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            target: plan.target.authority.clone(),
+            verdict,
+            exit_code: verdict.exit_code(),
+            invalid,
+            notes,
+            setting: Setting::new(plan),
+            published: published.map_or_else(PublishedFigures::default, published_figures),
+            delivered: delivered_figures(findings, &audit, material.connecting_s),
+            verification: audit,
+            latency_ms: rows,
+            generator,
+            end_to_end,
+        }
+    }
+
+    /// The program's exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
+    /// From the time an event was due to its receipt, over both transports.
+    pub(crate) fn end_to_end(&self) -> &Latency {
+        &self.end_to_end
+    }
+
+    /// Why the run did not pass, one reason per line; empty if it did.
+    pub(crate) fn failures(&self) -> String {
+        let mut out = String::new();
+        for reason in &self.invalid {
+            out.push_str(&format!("INVALID: {reason}\n"));
+        }
+        for failure in &self.verification.failures {
+            out.push_str(&format!("FAILED: {failure}\n"));
+        }
+        out
+    }
+
+    /// The table; `color` marks the verdict.
+    pub(crate) fn table(&self, color: bool) -> String {
+        let mut out = String::new();
+        // Writing into a string cannot fail.
+        let _ = self.write_table(&mut out, color);
+        out
+    }
+
+    fn write_table(&self, out: &mut String, color: bool) -> std::fmt::Result {
+        let setting = &self.setting;
+        let delivered = &self.delivered;
+        let load = match (setting.hold, setting.rate) {
+            (true, _) => "hold".to_owned(),
+            (false, Some(rate)) => format!("open loop {} events/s", grouped(rate)),
+            (false, None) => {
+                format!("saturation, {} outstanding each", setting.outstanding.unwrap_or_default())
+            }
+        };
+        let slow = if 0 < setting.slow { format!(", {} of them slow", setting.slow) } else { String::new() };
+        writeln!(
+            out,
+            "target     {}   {} subscribers ({} ws + {} sse{slow})   {} channel{}   {} publisher{} ({})   {load}   size {}   seed {}",
+            self.target,
+            grouped(setting.connections as f64),
+            grouped(setting.websocket as f64),
+            grouped(setting.sse as f64),
+            setting.channels,
+            plural(setting.channels as u64),
+            setting.publishers,
+            plural(u64::from(setting.publishers)),
+            setting.publish_via,
+            setting.size,
+            setting.seed,
+        )?;
+        writeln!(
+            out,
+            "phase      connect {:.1}s   warm-up {:.1}s   measure {:.1}s",
+            delivered.connected, setting.warmup_s, setting.duration_s
+        )?;
+        if setting.hold {
+            writeln!(
+                out,
+                "held       {} open at the end   {} closed by the server   {} pings answered   generator memory {}",
+                grouped(delivered.open_at_end as f64),
+                delivered.closed_by_server,
+                delivered.pings,
+                self.generator
+                    .resident_bytes
+                    .map_or_else(|| "unknown".to_owned(), |bytes| binary(bytes as f64)),
+            )?;
+        } else {
+            self.write_counts(out)?;
+        }
+        writeln!(out)?;
+        self.write_latencies(out)?;
+        self.write_verdict(out, color)
+    }
+
+    fn write_counts(&self, out: &mut String) -> std::fmt::Result {
+        let (published, delivered, verification) = (&self.published, &self.delivered, &self.verification);
+        writeln!(
+            out,
+            "published  {} ({}/s, {:.0} B of data each)   refused {}   retried {}   unanswered {}   unsent {}",
+            grouped(published.accepted as f64),
+            grouped(published.accepted_per_s),
+            published.data_bytes_mean,
+            grouped(published.refused as f64),
+            grouped(published.retried as f64),
+            published.unanswered,
+            published.unsent,
+        )?;
+        let reach = delivered.reach.map_or_else(|| "-".to_owned(), |reach| format!("{reach:.6}"));
+        writeln!(
+            out,
+            "delivered  {} ({}/s, {}/s)   reach {reach}   lost {}   dup {}   reorder {}   altered {}",
+            grouped(delivered.total as f64),
+            grouped(delivered.per_s),
+            binary(delivered.bytes_per_s),
+            verification.lost,
+            verification.faults.repeated,
+            verification.faults.reordered,
+            verification.faults.altered + verification.faults.misrouted + verification.phantoms,
+        )?;
+        let gaps = verification.gaps;
+        write!(out, "gaps       {gaps} told ({} events)", grouped(verification.in_gaps as f64))?;
+        if 0 < self.setting.slow {
+            let count = verification.gaps_of_slow;
+            write!(out, "   slow: {count} told ({} events)", grouped(verification.in_gaps_of_slow as f64))?;
+        }
+        if 0.0 < self.setting.resume_churn_per_s {
+            write!(out, "   resumed by cursor {}", grouped(delivered.churned as f64))?;
+        }
+        if 0 < delivered.closed_by_server {
+            write!(out, "   closed by the server {}", delivered.closed_by_server)?;
+        }
+        if 0 < delivered.foreign {
+            write!(out, "   events of others {}", grouped(delivered.foreign as f64))?;
+        }
+        writeln!(out)?;
+        for sample in verification.gap_samples.iter().take(GAPS_SHOWN) {
+            let matched =
+                sample.gap.matched.map_or_else(String::new, |matched| format!(", {matched} matched"));
+            let (from, to, cause) = (sample.gap.from, sample.gap.to, &sample.gap.cause);
+            writeln!(out, "           subscriber {}: {from} to {to}, {cause}{matched}", sample.subscriber)?;
+        }
+        Ok(())
+    }
+
+    fn write_latencies(&self, out: &mut String) -> std::fmt::Result {
+        let head = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
+        write!(out, "{:<18}", "latency (ms)")?;
+        head.iter().try_for_each(|name| write!(out, "{name:>11}"))?;
+        writeln!(out, "{:>13}", "count")?;
+        for Row { name, summary } in &self.latency_ms {
+            let values = [
+                summary.p50_ms,
+                summary.p90_ms,
+                summary.p99_ms,
+                summary.p999_ms,
+                summary.p9999_ms,
+                summary.max_ms,
+            ];
+            write!(out, "{name:<18}")?;
+            // A quantile says something only when several values lie behind it.
+            let least = [2, 10, 100, 1_000, 10_000, 1];
+            for (value, least) in values.iter().zip(least) {
+                if least <= summary.count {
+                    write!(out, "{value:>11.3}")?
+                } else {
+                    write!(out, "{:>11}", "-")?
+                }
+            }
+            writeln!(out, "{:>13}", grouped(summary.count as f64))?;
+        }
+        Ok(())
+    }
+
+    fn write_verdict(&self, out: &mut String, color: bool) -> std::fmt::Result {
+        let generator = &self.generator;
+        writeln!(
+            out,
+            "generator  cpu {:.0} % busiest loop, {:.0} % publishing   longest turn {:.1} ms",
+            generator.cpu_share_max * 100.0,
+            generator.cpu_share_publishing * 100.0,
+            generator.turn_ms_max,
+        )?;
+        for note in self.notes.iter().take(NOTES_SHOWN) {
+            writeln!(out, "note       {note}")?;
+        }
+        if NOTES_SHOWN < self.notes.len() {
+            writeln!(out, "note       and {} more", self.notes.len() - NOTES_SHOWN)?;
+        }
+        out.push_str(&self.failures());
+        let (word, code) = match self.verdict {
+            Verdict::Pass => ("PASS", "32"),
+            Verdict::Invalid => ("INVALID", "33"),
+            Verdict::Failed => ("FAILED", "31"),
+            Verdict::Interrupted => ("INTERRUPTED", "33"),
+        };
+        let word = if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() };
+        let checked = match (self.setting.hold, self.setting.verify) {
+            (true, _) => "connections held",
+            (_, "full") => "every event once, in order, as sent",
+            (_, "order") => "every event in order",
+            _ => "nothing was verified",
+        };
+        match self.verdict {
+            Verdict::Pass => writeln!(out, "{word}       {checked}"),
+            _ => writeln!(out, "{word}"),
+        }
+    }
+}
+
+impl Verdict {
+    fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Pass => 0,
+            Verdict::Invalid => 4,
+            Verdict::Failed => 5,
+            Verdict::Interrupted => 130,
+        }
+    }
+}
+
+impl Setting {
+    fn new(plan: &Plan) -> Setting {
+        let of = |transport: Transport| plan.seats.iter().filter(|seat| seat.transport == transport).count();
+        Setting {
+            connections: plan.seats.len(),
+            websocket: of(Transport::WebSocket),
+            sse: of(Transport::Sse),
+            slow: plan.seats.iter().filter(|seat| seat.slow).count(),
+            channels: plan.channels.len(),
+            publishers: plan.publishers,
+            publish_via: match plan.via {
+                Via::Http => "http",
+                Via::WebSocket => "ws",
+            },
+            rate: match plan.rate {
+                Rate::PerSecond(rate) => Some(rate),
+                Rate::Saturation => None,
+            },
+            outstanding: (plan.rate == Rate::Saturation).then_some(plan.outstanding),
+            batch: plan.batch,
+            size: match plan.size {
+                Size::Bytes(bytes) => bytes.to_string(),
+                Size::Corpus => "corpus".to_owned(),
+                Size::Projection => "projection".to_owned(),
+            },
+            warmup_s: seconds(plan.warmup_ns),
+            duration_s: seconds(plan.duration_ns),
+            resume_churn_per_s: plan.churn_rate,
+            seed: plan.seed,
+            threads: plan.threads,
+            verify: match plan.verify {
+                Verify::None => "none",
+                Verify::Order => "order",
+                Verify::Full => "full",
+            },
+            hold: plan.hold,
+        }
+    }
+}
+
+fn published_figures(published: &Published) -> PublishedFigures {
+    let tally = &published.tally;
+    let measured = published.measured.unwrap_or_default();
+    PublishedFigures {
+        sent: tally.sent,
+        accepted: tally.accepted,
+        refused: tally.refused,
+        retried: tally.retried,
+        unanswered: tally.unanswered,
+        unsent: published.unsent,
+        accepted_per_s: per_second(measured.events, measured.wall_ns),
+        data_bytes_mean: tally.data_bytes as f64 / (tally.sent + tally.retried).max(1) as f64,
+    }
+}
+
+fn delivered_figures(findings: &[Findings], audit: &Audit, connecting_s: f64) -> DeliveredFigures {
+    let mut figures = DeliveredFigures { connected: connecting_s, ..DeliveredFigures::default() };
+    for one in findings {
+        let measured = one.measured.unwrap_or_default();
+        figures.total += one.tally.delivered;
+        figures.foreign += one.tally.foreign;
+        figures.measured += measured.events;
+        figures.per_s += per_second(measured.events, measured.wall_ns);
+        figures.bytes_per_s += per_second(measured.bytes, measured.wall_ns);
+        figures.closed_by_server += one.closed;
+        figures.churned += one.churned;
+        figures.given_up += one.abandoned.len();
+        figures.open_at_end += one.open;
+        figures.pings += one.tally.pings;
+    }
+    figures.reach = (0 < audit.expected).then(|| audit.received as f64 / audit.expected as f64);
+    figures
+}
+
+fn rows(
+    latencies: &DeliveryLatencies,
+    end_to_end: &Latency,
+    published: Option<&Published>,
+    audit: &Audit,
+) -> Vec<Row> {
+    let span = audit.span();
+    let mut rows = vec![
+        ("e2e", Some(end_to_end)),
+        ("  ws", Some(&latencies.end_to_end[Transport::WebSocket as usize])),
+        ("  sse", Some(&latencies.end_to_end[Transport::Sse as usize])),
+        ("service", Some(&latencies.service)),
+        ("ack", published.map(|published| &published.ack)),
+        ("span", Some(&span)),
+        ("handshake", Some(&latencies.handshake)),
+        ("send lag", published.map(|published| &published.send_lag)),
+    ];
+    rows.retain(|(_, latency)| latency.is_some_and(|latency| 0 < latency.count()));
+    let rows = rows.into_iter().filter_map(|(name, latency)| Some((name, latency?)));
+    rows.map(|(name, latency)| Row { name: name.trim_start(), summary: latency.summary() }).collect()
+}
+
+fn generator(findings: &[Findings], published: Option<&Published>, resident_bytes: Option<u64>) -> Generator {
+    let loops: Vec<Measured> = findings.iter().filter_map(|one| one.measured).collect();
+    let publishing = published.and_then(|published| published.measured);
+    let turn_ns = loops.iter().chain(&publishing).map(|measured| measured.turn_ns_max).max();
+    Generator {
+        cpu_share_max: loops.iter().map(Measured::cpu_share).fold(0.0, f64::max),
+        cpu_share_publishing: publishing.map_or(0.0, |measured| measured.cpu_share()),
+        turn_ms_max: turn_ns.unwrap_or_default() as f64 / 1e6,
+        resident_bytes,
+    }
+}
+
+/// In what the generator itself, and not the server, set the figures.
+fn bottlenecks(
+    plan: &Plan,
+    generator: &Generator,
+    published: Option<&Published>,
+    end_to_end: &Latency,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if plan.hold {
+        return reasons;
+    }
+    for (what, share) in
+        [("a loop of subscribers", generator.cpu_share_max), ("publishing", generator.cpu_share_publishing)]
+    {
+        if CPU_SHARE_MAX < share {
+            reasons.push(format!(
+                "the generator was the bottleneck: {what} used {:.0} % of a processor",
+                share * 100.0
+            ));
+        }
+    }
+    if TURN_MS_MAX < generator.turn_ms_max {
+        reasons.push(format!(
+            "the generator was the bottleneck: one turn of a loop took {:.0} ms",
+            generator.turn_ms_max
+        ));
+    }
+    if let Some(published) = published
+        && plan.rate != Rate::Saturation
+        && 0 < end_to_end.count()
+    {
+        let (lag, whole) = (published.send_lag.quantile_ns(0.99), end_to_end.quantile_ns(0.99));
+        if (whole as f64) * SEND_LAG_SHARE_MAX < lag as f64 {
+            reasons.push(format!(
+                "the generator was late itself: p99 of the send lag is {:.3} ms, of the end-to-end latency {:.3} ms",
+                lag as f64 / 1e6,
+                whole as f64 / 1e6
+            ));
+        }
+    }
+    reasons
+}
+
+fn per_second(count: u64, ns: u64) -> f64 {
+    if ns == 0 { 0.0 } else { count as f64 / seconds(ns) }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// A number for people: groups of three digits, a decimal only where it matters.
+fn grouped(number: f64) -> String {
+    if number < 100.0 && number.fract() != 0.0 {
+        return format!("{number:.1}");
+    }
+    let digits = format!("{number:.0}");
+    let mut out = String::new();
+    for (place, digit) in digits.char_indices() {
+        if 0 < place && (digits.len() - place) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number of bytes for people.
+fn binary(bytes: f64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let step = (bytes.max(1.0).log2() / 10.0).floor().min(4.0) as usize;
+    let value = bytes / 1024f64.powi(step as i32);
+    if step == 0 { format!("{value:.0} B") } else { format!("{value:.1} {}", units[step]) }
+}
+
+/// Above this share of a processor a thread queues work for itself.
+const CPU_SHARE_MAX: f64 = 0.9;
+const TURN_MS_MAX: f64 = 100.0;
+const SEND_LAG_SHARE_MAX: f64 = 0.1;
+const GAPS_SHOWN: usize = 5;
+const NOTES_SHOWN: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_for_reading() {
+        let check = |number: f64, expected: &str| assert_eq!(grouped(number), expected);
+        check(0.0, "0");
+        check(0.5, "0.5");
+        check(99.96, "100.0");
+        check(1_000.4, "1,000");
+        check(1_234_567.0, "1,234,567");
+    }
+
+    #[test]
+    fn bytes_have_their_unit() {
+        let check = |bytes: f64, expected: &str| assert_eq!(binary(bytes), expected);
+        check(0.0, "0 B");
+        check(1_023.0, "1023 B");
+        check(1_536.0, "1.5 KiB");
+        check(3.0 * 1024f64.powi(3), "3.0 GiB");
+    }
+}

@@ -1,0 +1,625 @@
+//! One loop of subscribers: a thread, a poll, thousands of sockets.
+//!
+//! # Contract       driven by [`Command`]s from the run, answers with [`Report`]s; the last of them holds the findings
+//! # A turn         sleep → clock → control → connect → input → churn → timers → measure
+//! # Bounds         one read buffer per loop; a connection owns bytes only while a message is half read; what a turn leaves
+//! unread is remembered, since readiness is told once
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::{Events, Poll, Token, Waker};
+
+use crate::account::Account;
+use crate::control::{Command, Measured, Progress, Report, Shared};
+use crate::histogram::DeliveryLatencies;
+use crate::link::{BUFFER_BYTES, Link, Reading};
+use crate::machine::{self, NS_PER_SECOND, now_ns};
+use crate::plan::{Plan, Seat};
+use crate::subscriber::{Company, Ending, Subscriber, Tally};
+use crate::witness::Witness;
+
+/// What a loop found out.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    /// What was seen.
+    pub(crate) witness: Witness,
+    /// What each subscriber received.
+    pub(crate) accounts: Vec<(Seat, Account)>,
+    /// What was measured.
+    pub(crate) latencies: DeliveryLatencies,
+    /// What was counted.
+    pub(crate) tally: Tally,
+    /// The measured part, if it was reached.
+    pub(crate) measured: Option<Measured>,
+    /// Connections that the server ended.
+    pub(crate) closed: u64,
+    /// Subscribers that were cut off on purpose and resumed.
+    pub(crate) churned: u64,
+    /// Subscribers that were given up, and why.
+    pub(crate) abandoned: Vec<String>,
+    /// Subscribers that were open at the end.
+    pub(crate) open: u64,
+}
+
+/// A running loop.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// Where it stands.
+    pub(crate) progress: Arc<Progress>,
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Sends a command and wakes the loop. A loop that has ended already does not mind.
+    pub(crate) fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            // A wake-up that fails only delays the command to the end of the sleep, which is bounded.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Waits for the end of the thread.
+    pub(crate) fn join(self) {
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Starts the loop number `thread` of the run `run`.
+///
+/// # Errors
+/// The system has no descriptor or thread left.
+pub(crate) fn spawn(
+    plan: &Arc<Plan>,
+    thread: u32,
+    run: u64,
+    shared: &Arc<Shared>,
+    reports: Sender<Report>,
+) -> io::Result<Handle> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    let (commands, inbox) = crossbeam_channel::bounded(COMMANDS_MAX);
+    let progress = Arc::new(Progress::default());
+    let (plan, shared, shown) = (Arc::clone(plan), Arc::clone(shared), Arc::clone(&progress));
+    let body = move || {
+        let worker = Worker::new(
+            plan,
+            thread,
+            run,
+            Wiring { shared, progress: shown, poll, inbox, reports: reports.clone() },
+        );
+        let findings = worker.run();
+        // Nobody listens any more only if the run has ended early.
+        let _ = reports.send(Report::Done(Box::new(findings)));
+    };
+    let thread = std::thread::Builder::new().name(format!("subscribers-{thread}")).spawn(body)?;
+    Ok(Handle { progress, commands, waker, thread })
+}
+
+/// What ties a loop to the rest of the run.
+struct Wiring {
+    shared: Arc<Shared>,
+    progress: Arc<Progress>,
+    poll: Poll,
+    inbox: Receiver<Command>,
+    reports: Sender<Report>,
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    progress: Arc<Progress>,
+    poll: Poll,
+    inbox: Receiver<Command>,
+    reports: Sender<Report>,
+    company: Company,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+    /// Subscribers that have not connected yet.
+    waiting: VecDeque<usize>,
+    first_connect_ns: u64,
+    connects_begun: u64,
+    /// Connects per second of this loop.
+    connect_rate: f64,
+    /// Subscribers that reconnect, by time.
+    retries: BinaryHeap<Reverse<(u64, usize)>>,
+    handshaking: usize,
+    open: u64,
+    /// Whether [`Report::Connected`] was sent.
+    connected: bool,
+    /// Connections that have more to read than one turn gave them.
+    unfinished: Vec<usize>,
+    churn: Churn,
+    stage: Stage,
+    gauge: Gauge,
+    bytes: u64,
+    closed: u64,
+    abandoned: Vec<String>,
+    next_timeout_check_ns: u64,
+}
+
+struct Connection {
+    subscriber: Subscriber,
+    link: Option<Link>,
+    /// Connects since the last one that opened.
+    attempts: u32,
+    abandoned: bool,
+}
+
+/// Cutting subscribers off so that they resume.
+#[derive(Default)]
+struct Churn {
+    /// Cuts per second of this loop.
+    rate: f64,
+    began_ns: u64,
+    cuts: u64,
+    next: usize,
+}
+
+enum Stage {
+    Connecting,
+    Publishing,
+    Draining { last: Arc<[u64]>, next_check_ns: u64, reported: bool },
+}
+
+/// What the measured part is the difference of.
+#[derive(Default)]
+struct Gauge {
+    start: Option<(u64, Measured)>,
+    result: Option<Measured>,
+    turn_ns_max: u64,
+}
+
+impl Worker {
+    fn new(plan: Arc<Plan>, thread: u32, run: u64, wiring: Wiring) -> Worker {
+        let Wiring { shared, progress, poll, inbox, reports } = wiring;
+        let seats = plan.seats.iter().filter(|seat| seat.thread == thread);
+        let connections: Vec<_> = seats.map(|seat| Connection::new(*seat)).collect();
+        let part = connections.len() as f64 / plan.seats.len().max(1) as f64;
+        Worker {
+            shared,
+            progress,
+            poll,
+            inbox,
+            reports,
+            buffer: vec![0; BUFFER_BYTES],
+            waiting: (0..connections.len()).collect(),
+            first_connect_ns: now_ns(),
+            connects_begun: 0,
+            connect_rate: plan.connect_rate * part,
+            retries: BinaryHeap::new(),
+            handshaking: 0,
+            open: 0,
+            connected: false,
+            unfinished: Vec::new(),
+            churn: Churn { rate: plan.churn_rate * part, ..Churn::default() },
+            stage: Stage::Connecting,
+            gauge: Gauge::default(),
+            bytes: 0,
+            closed: 0,
+            abandoned: Vec::new(),
+            next_timeout_check_ns: 0,
+            connections,
+            company: Company {
+                witness: Witness::new(run, &plan.channels),
+                plan,
+                latencies: DeliveryLatencies::new(),
+                tally: Tally::default(),
+                epoch: None,
+                publishing: false,
+                measured_from_ns: u64::MAX,
+            },
+        }
+    }
+
+    fn run(mut self) -> Findings {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            let timeout = self.sleep_time(now_ns());
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != ErrorKind::Interrupted
+            {
+                self.say(Report::Failed(format!("polling failed: {error}")));
+                break;
+            }
+            let turn_ns = now_ns();
+            if !self.control(turn_ns) {
+                break;
+            }
+            self.connect(turn_ns);
+            self.input(&events);
+            self.cut(turn_ns);
+            self.check_timeouts(turn_ns);
+            self.check_drained(turn_ns);
+            self.measure(turn_ns);
+        }
+        self.finish()
+    }
+
+    /// How long nothing is to be done unless a socket says so.
+    fn sleep_time(&self, now_ns: u64) -> Duration {
+        if !self.unfinished.is_empty() {
+            return Duration::ZERO;
+        }
+        let mut due_ns = now_ns + SLEEP_NS_MAX;
+        if !self.waiting.is_empty() && self.handshaking < HANDSHAKES_MAX {
+            due_ns = due_ns.min(self.connect_due_ns());
+        }
+        if let Some(Reverse((retry_ns, _))) = self.retries.peek() {
+            due_ns = due_ns.min(*retry_ns);
+        }
+        if 0.0 < self.churn.rate && matches!(self.stage, Stage::Publishing) {
+            due_ns = due_ns.min(self.churn.due_ns());
+        }
+        if let Stage::Draining { next_check_ns, reported: false, .. } = self.stage {
+            due_ns = due_ns.min(next_check_ns);
+        }
+        if self.company.publishing && self.gauge.result.is_none() {
+            let from_ns = self.company.measured_from_ns;
+            let to_ns = self.shared.measured_to_ns.load(Ordering::Relaxed);
+            due_ns = due_ns.min(if self.gauge.start.is_none() { from_ns } else { to_ns });
+        }
+        Duration::from_nanos(due_ns.saturating_sub(now_ns))
+    }
+
+    /// Takes the run's commands; `false` ends the loop.
+    fn control(&mut self, now_ns: u64) -> bool {
+        while let Ok(command) = self.inbox.try_recv() {
+            match command {
+                Command::Begin { measured_from_ns } => {
+                    self.company.publishing = true;
+                    self.company.measured_from_ns = measured_from_ns;
+                    self.churn.began_ns = now_ns;
+                    self.stage = Stage::Publishing;
+                }
+                Command::Drain(last) => {
+                    self.end_measuring(now_ns);
+                    self.stage = Stage::Draining { last, next_check_ns: now_ns, reported: false };
+                }
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    /// Begins the connections that are due.
+    fn connect(&mut self, now_ns: u64) {
+        while self.handshaking < HANDSHAKES_MAX && self.connect_due_ns() <= now_ns {
+            let Some(index) = self.waiting.pop_front() else { break };
+            self.connects_begun += 1;
+            self.begin_connection(index, now_ns);
+        }
+        while self.handshaking < HANDSHAKES_MAX {
+            match self.retries.peek() {
+                Some(Reverse((due_ns, _))) if *due_ns <= now_ns => {}
+                _ => break,
+            }
+            let Some(Reverse((_, index))) = self.retries.pop() else { break };
+            self.begin_connection(index, now_ns);
+        }
+        if !self.connected && self.open == self.connections.len() as u64 {
+            self.connected = true;
+            self.say(Report::Connected);
+        }
+    }
+
+    fn connect_due_ns(&self) -> u64 {
+        self.first_connect_ns + (self.connects_begun as f64 / self.connect_rate * NS_PER_SECOND as f64) as u64
+    }
+
+    fn begin_connection(&mut self, index: usize, now_ns: u64) {
+        let connection = &mut self.connections[index];
+        connection.attempts += 1;
+        let seat = *connection.subscriber.seat();
+        let address = self.company.plan.target.address;
+        match Link::open(address, seat.source, self.poll.registry(), Token(index)) {
+            Ok(link) => {
+                connection.subscriber.start(now_ns, &self.company);
+                connection.link = Some(link);
+                self.handshaking += 1;
+            }
+            Err(error) => self.retry_or_abandon(index, &format!("cannot connect: {error}"), now_ns),
+        }
+    }
+
+    fn input(&mut self, events: &Events) {
+        for index in std::mem::take(&mut self.unfinished) {
+            self.serve(index, false, true);
+        }
+        for event in events {
+            if event.token() != WAKER {
+                let ended = event.is_read_closed() || event.is_error();
+                self.serve(event.token().0, event.is_writable(), ended);
+            }
+        }
+    }
+
+    /// Writes and reads what can be written and read. `to_the_end` asks to read until nothing is left even where
+    /// a short read says that there is nothing, since the end of a stream may stand behind it.
+    fn serve(&mut self, index: usize, writable: bool, to_the_end: bool) {
+        let holds = self.holds_back();
+        let connection = &mut self.connections[index];
+        if connection.link.is_none() {
+            return;
+        }
+        let was_open = connection.subscriber.is_open();
+        let was_handshaking = connection.subscriber.handshake_since_ns().is_some();
+        if holds && connection.subscriber.seat().slow && was_open {
+            return;
+        }
+        let mut result = if writable { connection.flush() } else { Ok(()) };
+        if result.is_ok() {
+            result = match connection.read(&mut self.buffer, &mut self.company, &mut self.bytes, to_the_end) {
+                Ok(Reading::Drained) => Ok(()),
+                Ok(Reading::Unfinished) => {
+                    self.unfinished.push(index);
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            };
+            if result.is_ok() && !connection.subscriber.outgoing().is_empty() {
+                result = connection.flush();
+            }
+        }
+        let is_open = connection.subscriber.is_open();
+        if is_open && !was_open {
+            connection.attempts = 0;
+            self.open += 1;
+        }
+        if was_handshaking && connection.subscriber.handshake_since_ns().is_none() {
+            self.handshaking -= 1;
+        }
+        if let Err(failure) = result {
+            self.closed += u64::from(is_open);
+            self.end_connection(index);
+            self.react(index, failure);
+        }
+    }
+
+    /// Whether slow subscribers do not read now.
+    fn holds_back(&self) -> bool {
+        matches!(self.stage, Stage::Publishing) && self.gauge.start.is_some() && self.gauge.result.is_none()
+    }
+
+    /// Closes a connection and puts its counts right; what follows is the caller's.
+    fn end_connection(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        self.open -= u64::from(connection.subscriber.is_open());
+        self.handshaking -= usize::from(connection.subscriber.handshake_since_ns().is_some());
+        connection.link = None;
+        connection.subscriber.stop();
+    }
+
+    fn react(&mut self, index: usize, failure: Failure) {
+        match failure {
+            Failure::Socket(error) => {
+                self.retry_or_abandon(index, &format!("the connection broke: {error}"), now_ns())
+            }
+            Failure::Ending(Ending::Closed(code)) => {
+                let code = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
+                self.retry_or_abandon(
+                    index,
+                    &format!("the server closed the connection with {code}"),
+                    now_ns(),
+                );
+            }
+            Failure::Ending(Ending::Refused(text)) if !self.connected => self.say(Report::Failed(text)),
+            Failure::Ending(Ending::Refused(text)) => self.retry_or_abandon(index, &text, now_ns()),
+            Failure::Ending(Ending::Broken(text)) => {
+                self.abandon(index, format!("the server broke the protocol: {text}"));
+            }
+        }
+    }
+
+    fn retry_or_abandon(&mut self, index: usize, reason: &str, now_ns: u64) {
+        let attempts = self.connections[index].attempts;
+        if self.connected && attempts < RECONNECTS_MAX {
+            self.retries.push(Reverse((now_ns + u64::from(attempts) * RECONNECT_NS, index)));
+        } else if attempts < CONNECTS_MAX {
+            self.retries.push(Reverse((now_ns + RECONNECT_NS, index)));
+        } else {
+            self.abandon(index, reason.to_owned());
+        }
+    }
+
+    fn abandon(&mut self, index: usize, reason: String) {
+        let connection = &mut self.connections[index];
+        connection.abandoned = true;
+        if !self.connected {
+            self.say(Report::Failed(reason));
+        } else if self.abandoned.len() < ABANDONED_NOTES_MAX {
+            let id = connection.subscriber.seat().id;
+            self.abandoned.push(format!("subscriber {id} was given up: {reason}"));
+        }
+    }
+
+    /// Cuts off the subscribers that are due and has them resume at once over the other transport.
+    fn cut(&mut self, now_ns: u64) {
+        if self.churn.rate == 0.0 || !matches!(self.stage, Stage::Publishing) {
+            return;
+        }
+        while self.churn.due_ns() <= now_ns && self.handshaking < HANDSHAKES_MAX {
+            let count = self.connections.len();
+            let places = (0..count).map(|step| (self.churn.next + step) % count);
+            let fit = |index: &usize| {
+                let subscriber = &self.connections[*index].subscriber;
+                subscriber.is_open() && !subscriber.seat().slow
+            };
+            let Some(index) = places.into_iter().find(fit) else { break };
+            self.churn.next = (index + 1) % count;
+            self.churn.cuts += 1;
+            self.end_connection(index);
+            self.connections[index].subscriber.change_transport();
+            self.begin_connection(index, now_ns);
+        }
+    }
+
+    /// Ends handshakes that take too long.
+    fn check_timeouts(&mut self, now_ns: u64) {
+        if now_ns < self.next_timeout_check_ns || self.handshaking == 0 {
+            return;
+        }
+        self.next_timeout_check_ns = now_ns + TIMEOUT_CHECK_NS;
+        for index in 0..self.connections.len() {
+            let since_ns = self.connections[index].subscriber.handshake_since_ns();
+            if since_ns.is_some_and(|since_ns| since_ns + HANDSHAKE_NS_MAX < now_ns) {
+                self.end_connection(index);
+                self.retry_or_abandon(index, "the server did not answer for 10 s", now_ns);
+            }
+        }
+    }
+
+    fn check_drained(&mut self, now_ns: u64) {
+        let Stage::Draining { last, next_check_ns, reported } = &mut self.stage else { return };
+        if *reported || now_ns < *next_check_ns {
+            return;
+        }
+        *next_check_ns = now_ns + DRAIN_CHECK_NS;
+        let settled = |connection: &Connection| {
+            let subscriber = &connection.subscriber;
+            connection.abandoned || last[subscriber.seat().channel as usize] <= subscriber.account().cursor()
+        };
+        if self.connections.iter().all(settled) {
+            *reported = true;
+            self.say(Report::Drained);
+        }
+    }
+
+    /// Shows where the loop stands, and opens and closes the measured part.
+    fn measure(&mut self, turn_ns: u64) {
+        self.progress.open.store(self.open, Ordering::Relaxed);
+        self.progress.delivered.store(self.company.tally.delivered, Ordering::Relaxed);
+        let now_ns = now_ns();
+        if self.gauge.start.is_none() {
+            if self.company.publishing && self.company.measured_from_ns <= now_ns {
+                self.gauge.start = Some((now_ns, self.totals()));
+            }
+        } else if self.gauge.result.is_none() {
+            self.gauge.turn_ns_max = self.gauge.turn_ns_max.max(now_ns - turn_ns);
+            if self.shared.measured_to_ns.load(Ordering::Relaxed) <= now_ns {
+                self.end_measuring(now_ns);
+            }
+        }
+    }
+
+    /// Takes the figures of the measured part and lets slow subscribers read on.
+    fn end_measuring(&mut self, now_ns: u64) {
+        let (Some((start_ns, start)), None) = (self.gauge.start, self.gauge.result) else { return };
+        let end = self.totals();
+        self.gauge.result = Some(Measured {
+            wall_ns: now_ns - start_ns,
+            cpu_ns: end.cpu_ns - start.cpu_ns,
+            turn_ns_max: self.gauge.turn_ns_max,
+            events: end.events - start.events,
+            bytes: end.bytes - start.bytes,
+        });
+        let connections = self.connections.iter().enumerate();
+        let slow = connections.filter(|(_, connection)| connection.subscriber.seat().slow);
+        self.unfinished.extend(slow.map(|(index, _)| index));
+    }
+
+    fn totals(&self) -> Measured {
+        Measured {
+            cpu_ns: machine::thread_cpu_ns(),
+            events: self.company.tally.delivered,
+            bytes: self.bytes,
+            ..Measured::default()
+        }
+    }
+
+    fn finish(self) -> Findings {
+        let accounts = self.connections.into_iter().map(|connection| connection.subscriber.into_account());
+        Findings {
+            accounts: accounts.collect(),
+            witness: self.company.witness,
+            latencies: self.company.latencies,
+            tally: self.company.tally,
+            measured: self.gauge.result,
+            closed: self.closed,
+            churned: self.churn.cuts,
+            abandoned: self.abandoned,
+            open: self.open,
+        }
+    }
+
+    /// The run listens until every loop is done, so a report that nobody takes is of no use to anyone.
+    fn say(&self, report: Report) {
+        let _ = self.reports.send(report);
+    }
+}
+
+impl Connection {
+    fn new(seat: Seat) -> Connection {
+        Connection { subscriber: Subscriber::new(seat), link: None, attempts: 0, abandoned: false }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        match &mut self.link {
+            Some(link) => Ok(link.flush(self.subscriber.outgoing())?),
+            None => Ok(()),
+        }
+    }
+
+    fn read(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        company: &mut Company,
+        bytes: &mut u64,
+        to_the_end: bool,
+    ) -> Result<Reading, Failure> {
+        let Some(link) = &mut self.link else { return Ok(Reading::Drained) };
+        link.read(buffer, to_the_end, |input, new| {
+            *bytes += new as u64;
+            Ok(self.subscriber.handle_input(input, now_ns(), company)?)
+        })
+    }
+}
+
+impl Churn {
+    fn due_ns(&self) -> u64 {
+        self.began_ns + ((self.cuts + 1) as f64 / self.rate * NS_PER_SECOND as f64) as u64
+    }
+}
+
+/// Why a connection is over.
+enum Failure {
+    Socket(io::Error),
+    Ending(Ending),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Socket(error)
+    }
+}
+
+impl From<Ending> for Failure {
+    fn from(ending: Ending) -> Failure {
+        Failure::Ending(ending)
+    }
+}
+
+const WAKER: Token = Token(usize::MAX);
+const COMMANDS_MAX: usize = 8;
+const EVENTS_PER_TURN: usize = 1_024;
+/// Connections under way at once: below what a listener usually queues.
+const HANDSHAKES_MAX: usize = 256;
+const HANDSHAKE_NS_MAX: u64 = 10 * NS_PER_SECOND;
+const TIMEOUT_CHECK_NS: u64 = NS_PER_SECOND / 2;
+/// How often a subscriber tries before the run is called off.
+const CONNECTS_MAX: u32 = 3;
+/// How often a subscriber that was connected tries before it is given up.
+const RECONNECTS_MAX: u32 = 20;
+const RECONNECT_NS: u64 = NS_PER_SECOND / 20;
+const DRAIN_CHECK_NS: u64 = NS_PER_SECOND / 50;
+const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
+const ABANDONED_NOTES_MAX: usize = 20;

@@ -1,0 +1,5 @@
+//! The program as it is used: run from a command line against a server.
+
+mod replay;
+mod run;
+mod stub;

@@ -1,0 +1,276 @@
+//! `loadgen run` against a server that keeps the protocol, and against one that breaks it.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::stub::{Fault, Script, Stub};
+use serde_json::Value;
+
+/// Runs the generator leniently, since test machines are busy, and returns the exit code and the JSON report.
+fn run(stub: &Stub, arguments: &str) -> (i32, Value) {
+    let output = command(stub, arguments).output().expect("the generator runs");
+    outcome(&output)
+}
+
+fn command(stub: &Stub, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.arg("run").arg(format!("http://{}", stub.address)).args(arguments.split_whitespace());
+    command.args(["--lenient", "--quiet", "--json", "-"]);
+    command
+}
+
+fn outcome(output: &Output) -> (i32, Value) {
+    let code = output.status.code().expect("an exit code");
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("exit {code}, {}", String::from_utf8_lossy(&output.stderr)));
+    (code, report)
+}
+
+/// Checks the exit code and then some numbers of the report, each named by its path.
+fn check(script: Script, arguments: &str, code: i32, numbers: &[(&str, u64)]) -> Value {
+    let stub = Stub::start(script.clone());
+    let (got, report) = run(&stub, arguments);
+    assert_eq!(got, code, "{arguments} {script:?}: {report:#}");
+    for (path, expected) in numbers {
+        assert_eq!(number(&report, path), *expected, "{path} for {arguments} {script:?}: {report:#}");
+    }
+    report
+}
+
+fn number(report: &Value, path: &str) -> u64 {
+    let pointer = format!("/{path}");
+    report.pointer(&pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {report:#}"))
+}
+
+fn latency(report: &Value, name: &str, figure: &str) -> f64 {
+    let rows = report["latency_ms"].as_array().expect("rows");
+    let row = rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    row[figure].as_f64().expect("a figure")
+}
+
+/// Short, and long enough for the faults below to happen: 60 events.
+const SHORT: &str = "-c 4 --transport ws:50,sse:50 -R 200 -d 10s -n 60 --warmup 0";
+
+#[test]
+fn a_server_that_keeps_the_protocol_passes_in_every_shape() {
+    for shape in [
+        "",
+        "--publish-via ws",
+        "--batch 7",
+        "-p 3",
+        "-p 2 --batch 4 -t 2",
+        "--channels 3 -c 9 -t 2",
+        "-s corpus",
+        "-s projection",
+        "-s 100000",
+        "--verify order",
+        "--verify none",
+        "--source-ip 127.0.0.2..4",
+        "-R max",
+        "-R max --publish-via ws --outstanding 5",
+    ] {
+        let arguments = format!("{SHORT} {shape}");
+        let report = check(
+            Script::default(),
+            &arguments,
+            0,
+            &[("published/accepted", 60), ("verification/lost", 0), ("verification/gaps", 0)],
+        );
+        let deliveries = if shape.contains("--channels 3") { 180 } else { 240 };
+        assert_eq!(number(&report, "verification/received"), deliveries, "{shape}");
+        assert_eq!(number(&report, "delivered/total"), deliveries, "{shape}");
+        assert_eq!(report["verdict"], "pass");
+    }
+}
+
+#[test]
+fn every_broken_promise_fails_the_run_and_is_counted_by_its_name() {
+    let fault = |fault: Fault| Script { fault, ..Script::default() };
+    for (script, path, count) in [
+        (fault(Fault::Lose(30)), "verification/lost", 1),
+        (fault(Fault::Lose(60)), "verification/lost", 1),
+        (fault(Fault::Repeat(30)), "verification/faults/repeated", 1),
+        (fault(Fault::Repeat(60)), "verification/faults/repeated", 1),
+        (fault(Fault::Swap(30)), "verification/faults/reordered", 1),
+        (fault(Fault::Replace(30)), "verification/faults/repeated", 1),
+        (fault(Fault::Replace(30)), "verification/lost", 1),
+        (fault(Fault::Alter(30)), "verification/faults/altered", 1),
+        (Script { wrong_answer: true, ..fault(Fault::None) }, "verification/phantoms", 60),
+        (Script { wrong_matched: true, ..fault(Fault::Gap(20, 29)) }, "verification/wrong_matched", 1),
+    ] {
+        for transport in ["ws", "sse"] {
+            let arguments =
+                format!("-c 3 --transport {transport} -R 300 -n 60 -d 10s --warmup 0 --drain 500ms");
+            check(script.clone(), &arguments, 5, &[(path, count)]);
+        }
+    }
+}
+
+#[test]
+fn a_reordered_pair_is_neither_lost_nor_repeated() {
+    let script = Script { fault: Fault::Swap(30), ..Script::default() };
+    check(script, SHORT, 5, &[("verification/lost", 0), ("verification/faults/repeated", 0)]);
+}
+
+#[test]
+fn order_alone_is_checked_without_completeness() {
+    let lose = Script { fault: Fault::Lose(30), ..Script::default() };
+    let swap = Script { fault: Fault::Swap(30), ..Script::default() };
+    let arguments = format!("{SHORT} --verify order");
+    check(lose, &arguments, 0, &[("verification/lost", 0)]);
+    check(swap, &arguments, 5, &[("verification/faults/reordered", 1)]);
+}
+
+#[test]
+fn a_told_gap_is_counted_and_nothing_in_it_is_expected() {
+    for transport in ["ws", "sse"] {
+        let script = Script { fault: Fault::Gap(20, 29), ..Script::default() };
+        let arguments = format!("-c 3 --transport {transport} -R 300 -n 60 -d 10s --warmup 0");
+        check(
+            script,
+            &arguments,
+            0,
+            &[
+                ("verification/gaps", 1),
+                ("verification/in_gaps", 10),
+                ("verification/received", 170),
+                ("verification/expected", 170),
+                ("verification/gap_samples/0/from", 20),
+                ("verification/gap_samples/0/to", 29),
+            ],
+        );
+    }
+}
+
+#[test]
+fn refused_publishes_are_counted_and_must_not_be_delivered() {
+    for via in ["http", "ws"] {
+        let arguments = format!("{SHORT} --publish-via {via}");
+        let script = Script { refuse_every: 6, retry_after: "0", ..Script::default() };
+        check(script.clone(), &arguments, 0, &[("published/refused", 10), ("published/accepted", 50)]);
+        let script = Script { delivers_refused: true, ..script };
+        check(script, &arguments, 5, &[("published/refused", 10), ("verification/phantoms", 10)]);
+    }
+}
+
+#[test]
+fn at_saturation_refused_publishes_are_repeated_until_all_are_accepted() {
+    let script = Script { refuse_every: 6, retry_after: "0.02", ..Script::default() };
+    let report = check(script, &format!("{SHORT} -R max --outstanding 8"), 0, &[("published/accepted", 60)]);
+    assert!(10 <= number(&report, "published/retried"), "{report:#}");
+    assert!(20.0 <= latency(&report, "e2e", "max_ms"), "the intended time stays: {report:#}");
+}
+
+#[test]
+fn a_stall_shows_in_the_latencies_of_all_events_that_were_due_in_it() {
+    let script = Script { stall: Some((20, Duration::from_secs(2))), ..Script::default() };
+    let report = check(script, "-c 2 -R 100 -n 300 -d 10s --warmup 0", 0, &[("published/accepted", 300)]);
+    // 200 of the 300 events were due while the server stood still, evenly spread over two seconds.
+    assert!(400.0 <= latency(&report, "e2e", "p50_ms"), "{report:#}");
+    assert!(1_500.0 <= latency(&report, "e2e", "p90_ms"), "{report:#}");
+    assert!(1_990.0 <= latency(&report, "e2e", "max_ms"), "{report:#}");
+    assert_eq!(latency(&report, "e2e", "count"), 600.0);
+}
+
+#[test]
+fn subscribers_that_are_cut_off_resume_without_loss_or_repeat() {
+    let report = check(
+        Script::default(),
+        "-c 6 --transport ws:50,sse:50 -R 300 -d 1500ms --warmup 100ms --resume-churn 40/s",
+        0,
+        &[("verification/lost", 0), ("verification/faults/repeated", 0), ("verification/gaps", 0)],
+    );
+    assert!(20 <= number(&report, "delivered/churned"), "{report:#}");
+    assert_eq!(number(&report, "verification/received"), 6 * number(&report, "published/accepted"));
+}
+
+#[test]
+fn subscribers_that_the_server_closes_resume_too() {
+    let script = Script { close_after: 30, ..Script::default() };
+    check(script, SHORT, 0, &[("delivered/closed_by_server", 4), ("verification/received", 240)]);
+}
+
+#[test]
+fn slow_subscribers_are_told_gaps_and_reported_apart() {
+    let script = Script { retain: 20, ..Script::default() };
+    let report = check(
+        script,
+        "-c 3 --slow 1 -R 100 -d 1s --warmup 100ms -s 200000",
+        0,
+        &[("verification/lost", 0), ("verification/gaps", 0)],
+    );
+    assert!(1 <= number(&report, "verification/gaps_of_slow"), "{report:#}");
+    assert!(1 <= number(&report, "verification/in_gaps_of_slow"), "{report:#}");
+}
+
+#[test]
+fn holding_only_connects() {
+    let report = check(
+        Script::default(),
+        "-c 20 --transport ws:50,sse:50 --hold -d 300ms",
+        0,
+        &[("delivered/open_at_end", 20), ("delivered/total", 0), ("delivered/pings", 10)],
+    );
+    assert_eq!(latency(&report, "handshake", "count"), 20.0);
+}
+
+#[test]
+fn what_cannot_be_set_up_has_an_exit_code_and_a_reason_of_its_own() {
+    let check = |arguments: &[&str], code: i32, reason: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().expect("run");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(reason), "{arguments:?}: {text}");
+    };
+    // A port that was free a moment ago, and is not listened on.
+    let unused =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let closed = format!("http://{unused}");
+    check(&["run", &closed, "-c", "1"], 3, "refused");
+    check(&["run", "https://127.0.0.1"], 2, "http://");
+    check(&["run", &closed, "--batch", "2", "--publish-via", "ws"], 2, "--batch");
+    check(&["run"], 2, "URL");
+    check(&["run", &closed, "-c", "1000000"], 3, "RLIMIT_NOFILE");
+    let refusing = Stub::start(Script { status: Some(401), ..Script::default() });
+    let url = format!("http://{}", refusing.address);
+    check(&["run", &url, "-c", "1"], 3, "401");
+    check(&["run", &url, "-c", "1", "--transport", "sse"], 3, "401");
+}
+
+#[test]
+fn an_interrupt_ends_early_and_still_reports() {
+    let stub = Stub::start(Script::default());
+    let mut command = command(&stub, "-c 4 -R 200 -d 10m --warmup 0");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the generator runs");
+    while stub.published().len() < 20 {
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    let (code, report) = outcome(&child.wait_with_output().expect("it ends"));
+    assert_eq!((code, &report["verdict"]), (130, &"interrupted".into()), "{report:#}");
+    assert!(20 <= number(&report, "published/accepted"));
+    assert_eq!(number(&report, "verification/lost"), 0);
+}
+
+#[test]
+fn the_table_and_the_percentiles_say_what_happened() {
+    let stub = Stub::start(Script::default());
+    let file = std::env::temp_dir().join(format!("loadgen-test-{}.hgrm", std::process::id()));
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", &format!("ws://{}", stub.address), "--lenient", "--hgrm"])
+        .arg(&file)
+        .args(SHORT.split_whitespace())
+        .output()
+        .expect("the generator runs");
+    let table = String::from_utf8(output.stdout).expect("text");
+    for part in
+        ["4 subscribers (2 ws + 2 sse)", "published  60 ", "delivered  240 ", "reach 1.000000", "PASS"]
+    {
+        assert!(table.contains(part), "{part} is not in\n{table}");
+    }
+    assert!(!table.contains('\x1b'), "no colour outside a terminal");
+    let percentiles = std::fs::read_to_string(&file).expect("percentiles");
+    std::fs::remove_file(&file).expect("removed");
+    assert!(percentiles.contains("Total count    =          240]"), "{percentiles}");
+}

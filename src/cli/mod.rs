@@ -1,0 +1,78 @@
+//! The command line: what was typed becomes what is valid, and is handed down.
+
+mod client;
+mod publish;
+mod serve;
+mod tail;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Fanfare: a broadcast server. Publishers hand events in over HTTP or WebSocket; every matching subscriber, over
+/// WebSocket or server-sent events, gets each event once, in one order, or is told exactly what it missed.
+#[derive(Parser)]
+#[command(name = "fanfare", version, after_help = EXAMPLES)]
+pub struct Flags {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Try it:
+  fanfare serve --demo                                         # then open http://127.0.0.1:8080/
+  fanfare tail http://127.0.0.1:8080 'repo:**'                 # in a second terminal
+  fanfare publish http://127.0.0.1:8080 repo:alice/demo push '{\"commits\":3}'
+  curl -N 'http://127.0.0.1:8080/events?channel=repo:alice/demo'
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 cannot connect, 4 refused by the server.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(Box<serve::ServeFlags>),
+    /// Publish one event and print the sequence number it got.
+    Publish(publish::PublishFlags),
+    /// Follow channels: one JSON event a line on standard output.
+    Tail(tail::TailFlags),
+}
+
+/// Runs what was asked for.
+#[must_use]
+pub fn run(flags: Flags) -> ExitCode {
+    let outcome = match flags.command {
+        Command::Serve(flags) => serve::run(&flags),
+        Command::Publish(flags) => publish::run(&flags),
+        Command::Tail(flags) => tail::run(&flags),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("fanfare: {failure:#}");
+            ExitCode::from(exit_code(&failure))
+        }
+    }
+}
+
+/// A failure that has an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The server cannot be reached, or stopped talking.
+    #[error("{0}")]
+    Connect(String),
+    /// The server said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+fn exit_code(failure: &anyhow::Error) -> u8 {
+    match failure.downcast_ref::<Failure>() {
+        Some(Failure::Usage(_)) => 2,
+        Some(Failure::Connect(_)) => 3,
+        Some(Failure::Refused(_)) => 4,
+        None => 1,
+    }
+}

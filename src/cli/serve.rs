@@ -1,0 +1,160 @@
+//! `fanfare serve`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::Failure;
+use super::units::parse_bytes;
+use crate::server::{Config, Server};
+use crate::words::limits::Limits;
+
+/// Runs the server until SIGTERM or SIGINT, then drains: publishers get 503, what was accepted is delivered, every
+/// client is told where it stands. A second signal ends at once.
+#[derive(Args)]
+pub(super) struct ServeFlags {
+    /// Where everybody may connect; port 0 takes a free one.
+    #[arg(long, env = "FANFARE_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where operators may connect (health, statistics); port 0 takes a free one.
+    #[arg(long, env = "FANFARE_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
+    admin_listen: SocketAddr,
+    /// Event loops [default: one per core].
+    #[arg(long, env = "FANFARE_LOOPS")]
+    loops: Option<usize>,
+    /// Events kept for resume and history.
+    #[arg(long, env = "FANFARE_RETAIN_EVENTS", default_value_t = Limits::default().retain_events)]
+    retain_events: usize,
+    /// Bytes of events kept for resume and history, at most.
+    #[arg(long, env = "FANFARE_RETAIN_BYTES", default_value = "256MiB", value_parser = parse_bytes)]
+    retain_bytes: usize,
+    /// Connections at once; more are answered 503.
+    #[arg(long, env = "FANFARE_MAX_CONNECTIONS", default_value_t = Limits::default().connections_max)]
+    max_connections: usize,
+    /// Subscriptions of one connection, at most.
+    #[arg(long, env = "FANFARE_MAX_SUBSCRIPTIONS", default_value_t = Limits::default().subscriptions_max)]
+    max_subscriptions: usize,
+    /// After this long without an event a client is sent its cursor, so that silence never ages into a gap.
+    #[arg(long, env = "FANFARE_QUIET_AFTER", default_value = "30s", value_parser = humantime::parse_duration)]
+    quiet_after: Duration,
+    /// How often a WebSocket client is pinged.
+    #[arg(long, env = "FANFARE_PING_EVERY", default_value = "25s", value_parser = humantime::parse_duration)]
+    ping_every: Duration,
+    /// How long a client may take nothing although there is something to send.
+    #[arg(long, env = "FANFARE_STALL_MAX", default_value = "2m", value_parser = humantime::parse_duration)]
+    stall_max: Duration,
+    /// How old the oldest event that waits to be sent may be before publishers get 503.
+    #[arg(long, env = "FANFARE_FANOUT_BACKLOG_MAX", default_value = "200ms", value_parser = humantime::parse_duration)]
+    fanout_backlog_max: Duration,
+    /// How long a drain may take.
+    #[arg(long, env = "FANFARE_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    drain_timeout: Duration,
+    /// Publish bundled real events in a circle, so that there is something to see.
+    #[arg(long, env = "FANFARE_DEMO")]
+    demo: bool,
+    /// Events a second of the demonstration.
+    #[arg(long, env = "FANFARE_DEMO_RATE", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    demo_rate: u32,
+    /// Listen on addresses that others can reach although anybody could then read and publish everything.
+    #[arg(long, env = "FANFARE_INSECURE")]
+    insecure: bool,
+}
+
+pub(super) fn run(flags: &ServeFlags) -> anyhow::Result<()> {
+    let config = config(flags)?;
+    // Before any thread starts, so that no signal finds the process without it.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let loops = config.loops;
+    let server = Server::start(config)?;
+    eprintln!("listening on http://{}", server.address());
+    eprintln!("admin on http://{}", server.admin_address());
+    eprintln!(
+        "{loops} loops, up to {} connections; end with SIGTERM or Ctrl-C",
+        server.hub().limits.connections_max
+    );
+    if let Some(signal) = signals.forever().next() {
+        eprintln!("signal {signal}: draining; a second one ends at once");
+    }
+    server.drain();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            eprintln!("second signal: ending at once");
+            std::process::exit(130);
+        }
+    });
+    server.join();
+    eprintln!("drained");
+    Ok(())
+}
+
+/// What is valid of what was typed.
+fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
+    for (name, address) in [("--listen", flags.listen), ("--admin-listen", flags.admin_listen)] {
+        if !address.ip().is_loopback() && !flags.insecure {
+            let message = format!(
+                "{name} {address} can be reached by others, and anybody could read and publish everything; \
+                 listen on 127.0.0.1, or say --insecure if that is what you want"
+            );
+            return Err(Failure::Usage(message).into());
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let loops = flags.loops.unwrap_or(cores);
+    let bad = |message: &str| anyhow::Error::from(Failure::Usage(message.to_owned()));
+    if !(1..=LOOPS_MAX).contains(&loops) {
+        return Err(bad("--loops is a number from 1 to 256"));
+    }
+    if flags.max_connections == 0 || flags.max_subscriptions == 0 {
+        return Err(bad("--max-connections and --max-subscriptions are at least 1"));
+    }
+    let durations =
+        [flags.quiet_after, flags.ping_every, flags.stall_max, flags.fanout_backlog_max, flags.drain_timeout];
+    if durations.iter().any(|duration| duration.as_millis() == 0 || DURATION_MAX < *duration) {
+        return Err(bad("durations are from 1ms to 30 days"));
+    }
+    if RETAIN_EVENTS_MAX < flags.retain_events {
+        return Err(bad("--retain-events is at most 16777216"));
+    }
+    let limits = Limits {
+        retain_events: flags.retain_events,
+        retain_bytes: flags.retain_bytes,
+        connections_max: flags.max_connections.min(descriptors().saturating_sub(DESCRIPTORS_OWN)),
+        subscriptions_max: flags.max_subscriptions,
+        quiet_after: flags.quiet_after,
+        ping_every: flags.ping_every,
+        stall_max: flags.stall_max,
+        fanout_backlog_max: flags.fanout_backlog_max,
+        drain_deadline: flags.drain_timeout,
+        ..Limits::default()
+    };
+    let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
+    Ok(Config { listen: flags.listen, admin_listen: flags.admin_listen, loops, limits, demo_rate })
+}
+
+const LOOPS_MAX: usize = 256;
+
+const RETAIN_EVENTS_MAX: usize = 1 << 24;
+
+const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Descriptors kept for listeners, polls, files, and for connections that are being turned away.
+const DESCRIPTORS_OWN: usize = 256;
+
+/// How many descriptors the process may have, after asking for as many as it can get.
+fn descriptors() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only read or write `limit`, which outlives them.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return 1024;
+        }
+        let most = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most) == 0 {
+            limit = most;
+        }
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}

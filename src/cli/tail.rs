@@ -1,0 +1,134 @@
+//! `fanfare tail`: one JSON event a line.
+
+use std::io::{BufRead, ErrorKind, Write};
+
+use clap::Args;
+use tungstenite::{Message, client};
+
+use super::Failure;
+use super::client::{Answer, Target, problem_text};
+
+/// Follows channels until interrupted: one JSON object a line on standard output, gaps included. Everything else the
+/// server says goes to standard error.
+#[derive(Args)]
+pub(super) struct TailFlags {
+    /// The server, such as http://127.0.0.1:8080
+    url: String,
+    /// What to follow: channels, such as repo:alice/demo, or patterns, such as 'repo:**'
+    #[arg(required = true)]
+    channels: Vec<String>,
+    /// Begin after this cursor (<epoch>-<seq>, a number, or 'earliest')
+    #[arg(long)]
+    since: Option<String>,
+    /// Use server-sent events instead of a WebSocket
+    #[arg(long)]
+    sse: bool,
+    /// End after so many lines
+    #[arg(short = 'n', long)]
+    count: Option<usize>,
+}
+
+pub(super) fn run(flags: &TailFlags) -> anyhow::Result<()> {
+    let target = Target::parse(&flags.url)?;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for channel in &flags.channels {
+        query.append_pair("channel", channel);
+    }
+    if let Some(since) = &flags.since {
+        query.append_pair("since", since);
+    }
+    let query = query.finish();
+    let mut printer = Printer { left: flags.count.unwrap_or(usize::MAX) };
+    if flags.sse {
+        follow_sse(&target, &query, &mut printer)
+    } else {
+        follow_websocket(&target, &query, &mut printer)
+    }
+}
+
+/// Prints lines until there were enough, or nobody reads them any more.
+struct Printer {
+    left: usize,
+}
+
+impl Printer {
+    /// Returns whether to go on.
+    fn print(&mut self, text: &str) -> anyhow::Result<bool> {
+        let mut stdout = std::io::stdout().lock();
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        self.left -= 1;
+        Ok(self.left != 0)
+    }
+}
+
+fn follow_sse(target: &Target, query: &str, printer: &mut Printer) -> anyhow::Result<()> {
+    let request = format!(
+        "GET /events?{query} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n",
+        target.authority
+    );
+    let mut answer = Answer::to(target.connect()?, &request, b"")?;
+    if answer.status != 200 {
+        let status = answer.status;
+        return Err(Failure::Refused(format!("refused ({status}): {}", problem_text(&answer.text()?))).into());
+    }
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match answer.body.read_line(&mut line) {
+            Ok(0) => return Err(Failure::Connect("the server ended the stream".into()).into()),
+            Ok(_) => {}
+            Err(error) => return Err(Failure::Connect(format!("the stream broke: {error}")).into()),
+        }
+        // One event is one line here, so a block needs no assembly.
+        if let Some(data) = line.trim_end().strip_prefix("data: ")
+            && !printer.print(data)?
+        {
+            return Ok(());
+        }
+    }
+}
+
+fn follow_websocket(target: &Target, query: &str, printer: &mut Printer) -> anyhow::Result<()> {
+    let url = format!("ws://{}/ws?{query}", target.authority);
+    let stream = target.connect()?;
+    let (mut socket, _) = match client(url, stream) {
+        Ok(opened) => opened,
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+            let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let message = format!("refused ({}): {}", response.status().as_u16(), problem_text(&text));
+            return Err(Failure::Refused(message).into());
+        }
+        Err(error) => return Err(Failure::Connect(format!("no WebSocket: {error}")).into()),
+    };
+    loop {
+        let message = match socket.read() {
+            Ok(message) => message,
+            Err(error) => return Err(Failure::Connect(format!("the connection broke: {error}")).into()),
+        };
+        match message {
+            Message::Text(text) if is_for_output(&text) => {
+                if !printer.print(&text)? {
+                    return Ok(());
+                }
+            }
+            Message::Text(text) => eprintln!("{text}"),
+            Message::Close(frame) => {
+                let reason =
+                    frame.map(|frame| format!("{} {}", frame.code, frame.reason)).unwrap_or_default();
+                return Err(Failure::Connect(format!("the server said goodbye: {reason}")).into());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a message is part of the stream, rather than talk about it.
+fn is_for_output(text: &str) -> bool {
+    [r#"{"type":"event""#, r#"{"type":"gap""#, r#"{"type":"system""#]
+        .iter()
+        .any(|start| text.starts_with(start))
+}

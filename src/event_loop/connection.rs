@@ -1,0 +1,233 @@
+//! One connection of a loop.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use crate::log::Form;
+use crate::session::http::HttpReader;
+use crate::session::request::Door;
+use crate::wire::http::ResponseContext;
+use crate::wire::websocket::Decoder;
+use crate::words::channel::Pattern;
+use crate::words::limits::Limits;
+
+/// A connection: a link, what is said over it, and a cursor into the log.
+///
+/// Invariant: bytes reach the link in one order, `out` first, then frames from `next` on; `out` always ends at a frame
+/// boundary.
+pub(super) struct Connection<L> {
+    pub(super) link: L,
+    /// Tells this connection from an earlier one of the same number.
+    pub(super) generation: u32,
+    pub(super) door: Door,
+    pub(super) session: Session,
+    /// Bytes to send before any frame: answers, control frames, and the rest of a frame that was cut short.
+    pub(super) out: Outbox,
+    /// Bytes that arrived and could not be taken yet.
+    pub(super) unread: Vec<u8>,
+    /// Requests whose answer is still due, in order.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// Bytes may have arrived that were not read.
+    pub(super) readable: bool,
+    /// Bytes may fit.
+    pub(super) writable: bool,
+    /// It stands in the loop's list of connections to read.
+    pub(super) in_input: bool,
+    /// It stands in the loop's list of connections to flush.
+    pub(super) in_flush: bool,
+    /// The peer will send nothing more.
+    pub(super) peer_done: bool,
+    /// Nothing more will be read from it: what it asked last ends the conversation, once it is answered.
+    pub(super) deaf: bool,
+    /// Our half has been closed.
+    pub(super) finished: bool,
+    /// It counts against the bound on connections.
+    pub(super) has_place: bool,
+    pub(super) delivery: Delivery,
+    pub(super) form: Form,
+    pub(super) patterns: SmallVec<[Pattern; 1]>,
+    /// The cursor: every matching event below it was sent. For a live connection the loop's own position counts where
+    /// that is further.
+    pub(super) next: u64,
+    /// The first of this turn's runs of events for it.
+    pub(super) marks: u32,
+    pub(super) clock: Clock,
+}
+
+/// What is spoken.
+pub(super) enum Session {
+    /// Requests and answers.
+    Http(HttpReader),
+    /// A WebSocket.
+    WebSocket(Box<Decoder>),
+    /// A stream of server-sent events: the peer has nothing more to say.
+    Sse,
+    /// Goodbye has been said; what still arrives is thrown away.
+    Closing,
+    /// Lent out while its input is being read.
+    Taken,
+}
+
+/// How events reach a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// It has no subscription.
+    None,
+    /// By the loop's fan-out.
+    Live,
+    /// By itself, from its cursor, until it has caught up with the loop.
+    Lagging,
+}
+
+/// A request whose answer is still due.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// A publish over HTTP.
+    Http { context: ResponseContext, is_batch: bool },
+    /// A publish over WebSocket.
+    Command { id: Option<String> },
+    /// An answer that is ready, and waits for those before it.
+    Ready { answer: Vec<u8>, then_close: bool },
+}
+
+/// When things happened, in milliseconds of the loop's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    /// When the reminder comes.
+    pub(super) reminder_ms: u64,
+    /// Whatever it is at must be over by then: a head, a body, a goodbye, a pause between requests.
+    pub(super) until_ms: u64,
+    /// The last event, or cursor in place of one, was sent.
+    pub(super) event_ms: u64,
+    /// The last ping was sent, or its answer came.
+    pub(super) ping_ms: u64,
+    pub(super) ping: Ping,
+    /// There has been something to send since, and the peer takes nothing; 0 if it does.
+    pub(super) stalled_ms: u64,
+    /// A message has been half read since; 0 if none is.
+    pub(super) message_ms: u64,
+}
+
+/// Where the question "are you there?" stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ping {
+    /// Not asked.
+    None,
+    /// Asked, but the question may still wait in our own outbox.
+    Queued,
+    /// The kernel has it.
+    Sent,
+}
+
+impl<L> Connection<L> {
+    pub(super) fn new(link: L, generation: u32, door: Door, now_ms: u64, limits: &Limits) -> Connection<L> {
+        Connection {
+            link,
+            generation,
+            door,
+            session: Session::Http(HttpReader::default()),
+            out: Outbox::default(),
+            unread: Vec::new(),
+            waiting: VecDeque::new(),
+            readable: true,
+            writable: true,
+            in_input: false,
+            in_flush: false,
+            peer_done: false,
+            deaf: false,
+            finished: false,
+            has_place: true,
+            delivery: Delivery::None,
+            form: Form::WebSocket,
+            patterns: SmallVec::new(),
+            next: 0,
+            marks: NO_MARK,
+            clock: Clock {
+                reminder_ms: u64::MAX,
+                until_ms: now_ms + limits.head_deadline.as_millis() as u64,
+                event_ms: now_ms,
+                ping_ms: now_ms,
+                ping: Ping::None,
+                stalled_ms: 0,
+                message_ms: 0,
+            },
+        }
+    }
+
+    /// Whether its input waits until some of its answers are gone.
+    pub(super) fn is_paused(&self, limits: &Limits) -> bool {
+        self.deaf
+            || limits.requests_in_flight_max <= self.waiting.len()
+            || limits.answers_bytes_high <= self.out.len()
+    }
+
+    /// Whether there is anything that could be sent now.
+    pub(super) fn has_output(&self) -> bool {
+        !self.out.is_empty() || self.marks != NO_MARK || self.delivery == Delivery::Lagging
+    }
+
+    /// The next moment at which something may be due.
+    pub(super) fn deadline_ms(&self, limits: &Limits) -> u64 {
+        let after =
+            |since_ms: u64, wait: std::time::Duration| since_ms.saturating_add(wait.as_millis() as u64);
+        let clock = &self.clock;
+        let mut deadline = match self.session {
+            Session::Http(_) | Session::Closing | Session::Taken => clock.until_ms,
+            Session::WebSocket(_) => match clock.ping {
+                Ping::None => after(clock.ping_ms, limits.ping_every),
+                Ping::Sent => after(clock.ping_ms, limits.pong_deadline),
+                Ping::Queued => u64::MAX,
+            },
+            Session::Sse => u64::MAX,
+        };
+        if self.delivery == Delivery::Live {
+            deadline = deadline.min(after(clock.event_ms, limits.quiet_after));
+        }
+        if clock.stalled_ms != 0 {
+            deadline = deadline.min(after(clock.stalled_ms, limits.stall_max));
+        }
+        if clock.message_ms != 0 {
+            deadline = deadline.min(after(clock.message_ms, limits.message_deadline));
+        }
+        deadline
+    }
+}
+
+/// The end of a list of marks.
+pub(super) const NO_MARK: u32 = u32::MAX;
+
+/// Bytes on their way out, and how many of them are gone. Owns no memory when empty.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Where to append.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The first `count` bytes are gone.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.sent += count;
+        debug_assert!(self.sent <= self.bytes.len());
+        if self.is_empty() {
+            *self = Outbox::default();
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What comes to a loop from elsewhere: receipts of the sequencer, and the wish to shut down.
+
+use super::connection::{Session, Waiting};
+use super::{ConnectionId, EventLoop, Link, Stage};
+use crate::sequencer::{Receipt, Refusal};
+use crate::session::reply;
+use crate::wire::http::{Response, problem};
+use crate::wire::websocket::push_text;
+
+impl<L: Link> EventLoop<L> {
+    /// Answers what the sequencer has dealt with.
+    pub(super) fn take_receipts(&mut self) {
+        while let Some(receipt) = self.desk().take_receipt() {
+            self.in_flight -= 1;
+            self.answer(&receipt);
+        }
+    }
+
+    /// Receipts of one connection come in the order it submitted: the first request that waits for one gets it.
+    fn answer(&mut self, receipt: &Receipt) {
+        let id = ConnectionId(receipt.token);
+        let key = id.key();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.generation != id.generation() {
+            return;
+        }
+        let Some(waiting) = connection.waiting.pop_front() else { return };
+        let mut close = false;
+        match waiting {
+            Waiting::Http { context, is_batch } => {
+                published(receipt.outcome, is_batch).write_to(connection.out.tail(), &context);
+                close = !context.keep_alive;
+            }
+            Waiting::Command { id } => {
+                let text = match receipt.outcome {
+                    Ok((seq, _)) => reply::published(seq, id.as_deref()),
+                    Err(refusal) => reply::error(refusal.code(), &refusal.to_string(), id.as_deref()),
+                };
+                push_text(connection.out.tail(), &text);
+            }
+            Waiting::Ready { .. } => {
+                debug_assert!(false, "an answer that is ready is sent before the next receipt")
+            }
+        }
+        while let Some(Waiting::Ready { answer, then_close }) = connection.waiting.front_mut() {
+            let (answer, then_close) = (std::mem::take(answer), *then_close);
+            connection.out.tail().extend_from_slice(&answer);
+            connection.waiting.pop_front();
+            close |= then_close;
+        }
+        if matches!(connection.session, Session::Http(_))
+            && (close || (connection.peer_done && connection.waiting.is_empty()))
+        {
+            self.part(key);
+        }
+        self.want_flush(key);
+        // It may have been paused.
+        self.want_read(key);
+    }
+
+    /// Shuts down step by step: refuse, finish, say goodbye.
+    pub(super) fn advance_stage(&mut self) {
+        if self.stage == Stage::Serving && self.hub.is_draining() {
+            self.stage = Stage::Draining;
+        }
+        if self.stage == Stage::Draining {
+            if self.in_flight == 0 {
+                self.desk().set_quiet();
+            }
+            let has_routed_all = self.fan_out.position() == self.hub.log.published();
+            if self.hub.is_quiet() && has_routed_all {
+                self.stage = Stage::Leaving;
+                let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+                for key in keys {
+                    self.say_goodbye(key);
+                }
+            }
+        }
+    }
+}
+
+/// The HTTP answer to a publish.
+pub(super) fn published(outcome: Result<(u64, u64), Refusal>, is_batch: bool) -> Response {
+    match outcome {
+        Ok((seq, _)) if !is_batch => {
+            Response::new(202).body(JSON, format!("{{\"seq\":{seq}}}\n").into_bytes())
+        }
+        Ok((first, last)) => {
+            Response::new(202).body(JSON, format!("{{\"first\":{first},\"last\":{last}}}\n").into_bytes())
+        }
+        Err(refusal) => problem(503, refusal.code(), &refusal.to_string()).header("Retry-After", "1"),
+    }
+}
+
+/// The media type of our answers.
+pub(super) const JSON: &str = "application/json";

@@ -1,0 +1,83 @@
+//! `GET /history`: events after a cursor, in one answer, and whether they are all.
+
+use super::catch_up::{Ahead, Matcher, begin, select};
+use super::control::JSON;
+use super::resume::start;
+use super::{EventLoop, Link};
+use crate::log::Held;
+use crate::session::reply;
+use crate::session::request::Subscription;
+use crate::wire::http::{Response, problem};
+use crate::words::channel::Pattern;
+use crate::words::cursor::GapCause;
+
+impl<L: Link> EventLoop<L> {
+    /// The answer: `events`, `complete` (nothing is missing between the cursor and the last of them) or the `gap`,
+    /// `more` (there are further ones), and `next`, the cursor to go on from.
+    pub(super) fn history(&self, subscription: &Subscription, limit: usize) -> Response {
+        let log = &*self.hub.log;
+        let patterns: Vec<Pattern> =
+            subscription.patterns.iter().map(|(pattern, _)| pattern.clone()).collect();
+        let published = log.published();
+        let begin_at = start(&self.hub, &patterns, subscription.since.as_ref(), published);
+        let names = log.names();
+        let Some(names) = names.as_ref() else {
+            return problem(503, "starting", "The log is not there yet.");
+        };
+        let mut matcher = Matcher::new(&patterns, names);
+        let (mut next, mut gap) = (begin_at.next, begin_at.gap);
+        let mut body = Vec::with_capacity(1024);
+        body.extend_from_slice(b"{\"events\":[");
+        let (mut events, mut bytes) = (0, 0);
+        let mut seqs = Vec::new();
+        'collect: while next < published && events < limit {
+            match select(log, &mut matcher, next, published, limit - events, &mut seqs) {
+                Ahead::Lapped => {
+                    // Overtaken while reading: what is already in the answer stays, the rest begins after the gap.
+                    if 0 < events {
+                        break 'collect;
+                    }
+                    let (resumed, missing) = begin(log, &matcher, next);
+                    next = resumed;
+                    gap = missing
+                        .map(|range| reply::Gap { range: Some(range), cause: GapCause::Evicted, old: None })
+                        .or(gap);
+                }
+                Ahead::Upto(upto) => {
+                    for &seq in &seqs {
+                        let pass = log.pass();
+                        let Held::Here(json) = pass.json(seq) else {
+                            next = seq;
+                            continue 'collect;
+                        };
+                        if self.hub.limits.history_bytes_max < bytes + json.len() && 0 < events {
+                            next = seq;
+                            break 'collect;
+                        }
+                        if 0 < events {
+                            body.push(b',');
+                        }
+                        body.extend_from_slice(json);
+                        (events, bytes) = (events + 1, bytes + json.len());
+                        next = seq + 1;
+                    }
+                    next = next.max(upto);
+                }
+            }
+        }
+        let tail = format!(
+            "],\"complete\":{},\"more\":{},\"next\":\"{}-{}\"",
+            gap.is_none(),
+            next < published,
+            self.hub.epoch,
+            next.max(1) - 1
+        );
+        body.extend_from_slice(tail.as_bytes());
+        if let Some(gap) = &gap {
+            body.extend_from_slice(b",\"gap\":");
+            body.extend_from_slice(reply::gap(gap).as_bytes());
+        }
+        body.extend_from_slice(b"}\n");
+        Response::new(200).header("Cache-Control", "no-store").body(JSON, body)
+    }
+}

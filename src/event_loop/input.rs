@@ -1,0 +1,369 @@
+//! The input phase: what connections say, and what is done about it.
+
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+
+use super::connection::{Connection, Session, Waiting};
+use super::control::{JSON, published};
+use super::{ConnectionId, EventLoop, Link};
+use crate::sequencer::{Origin, Refusal, Submission};
+use crate::session::command::{self, Verb};
+use crate::session::http::{Flow, HttpReader, Standing};
+use crate::session::publish::Publications;
+use crate::session::reply;
+use crate::session::request::{self, Health, Request};
+use crate::web;
+use crate::wire::http::{RequestHead, Response, ResponseContext, Version, problem};
+use crate::wire::websocket::{Decoder, Message, close, push_close, push_pong, push_text};
+
+/// Reads of one connection before others have their turn.
+const READS_PER_TURN: usize = 4;
+
+/// Connections read in one turn; what is left is taken in the next.
+const READERS_PER_TURN: usize = 4096;
+
+impl<L: Link> EventLoop<L> {
+    pub(super) fn input(&mut self) {
+        for _ in 0..self.to_read.len().min(READERS_PER_TURN) {
+            let Some(key) = self.to_read.pop_front() else { break };
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.in_input = false;
+                self.read(key);
+            }
+        }
+    }
+
+    /// Reads a connection, a bounded number of times.
+    fn read(&mut self, key: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..READS_PER_TURN {
+            let Some(connection) = self.connections.get_mut(key) else { break };
+            if connection.is_paused(&self.hub.limits) {
+                break;
+            }
+            if !connection.unread.is_empty() && matches!(connection.session, Session::WebSocket(_)) {
+                // What was left when it was paused.
+                let mut unread = std::mem::take(&mut connection.unread);
+                self.take_input(key, &mut unread);
+                continue;
+            }
+            if !connection.readable || connection.peer_done {
+                self.take_input(key, &mut []);
+                break;
+            }
+            match connection.link.read(&mut buffer) {
+                Ok(0) => {
+                    connection.peer_done = true;
+                    self.peer_is_done(key);
+                    break;
+                }
+                Ok(count) => {
+                    // A short read says that the socket is empty; edges tell when it is not.
+                    connection.readable = count == buffer.len();
+                    self.take_input(key, &mut buffer[..count]);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.remove(key);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+        let Some(connection) = self.connections.get(key) else { return };
+        if connection.readable && !connection.peer_done && !connection.is_paused(&self.hub.limits) {
+            self.want_read(key);
+        }
+        self.remind(key);
+    }
+
+    /// Hands `input` to whatever the connection speaks.
+    fn take_input(&mut self, key: usize, input: &mut [u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match std::mem::replace(&mut connection.session, Session::Taken) {
+            Session::Http(reader) => self.take_http(key, reader, input),
+            Session::WebSocket(decoder) => self.take_frames(key, decoder, input),
+            other => connection.session = other,
+        }
+    }
+
+    fn take_http(&mut self, key: usize, mut reader: HttpReader, input: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let joined;
+        let bytes = if connection.unread.is_empty() {
+            input
+        } else {
+            let mut unread = std::mem::take(&mut connection.unread);
+            unread.extend_from_slice(input);
+            joined = unread;
+            &joined
+        };
+        let hub = std::sync::Arc::clone(&self.hub);
+        let before = reader.standing(bytes.len() - input.len());
+        let outcome = reader.read(bytes, &hub.limits, &mut |head, body| self.request(key, head, body));
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match outcome {
+            Ok(taken) => {
+                connection.unread = bytes[taken..].to_vec();
+                if matches!(connection.session, Session::Taken) {
+                    if reader.wants_continue() {
+                        connection.out.tail().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        self.want_flush(key);
+                    }
+                    self.restore_http(key, reader, before, taken != 0);
+                } else if !connection.unread.is_empty() {
+                    // It was upgraded, and has gone on speaking.
+                    self.want_read(key);
+                }
+            }
+            Err(error) => {
+                connection.session = Session::Http(reader);
+                let answer = error.response();
+                self.respond(
+                    key,
+                    &answer,
+                    ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 },
+                );
+            }
+        }
+    }
+
+    /// Puts the reader back and sets the deadline of what it stands in. A deadline is absolute: it is set when the
+    /// reader comes to stand there, and more bytes do not move it.
+    fn restore_http(&mut self, key: usize, reader: HttpReader, before: Standing, took_some: bool) {
+        let limits = &self.hub.limits;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let standing = reader.standing(connection.unread.len());
+        if standing != before || took_some {
+            let wait = match standing {
+                Standing::Idle => limits.keep_alive,
+                Standing::Head => limits.head_deadline,
+                Standing::Body => limits.body_deadline,
+            };
+            let is_same_body = standing == Standing::Body && before == Standing::Body;
+            if !is_same_body {
+                connection.clock.until_ms = self.now.mono_ms + wait.as_millis() as u64;
+            }
+        }
+        connection.session = Session::Http(reader);
+    }
+
+    /// One request, whole.
+    fn request(&mut self, key: usize, head: &RequestHead<'_>, body: &[u8]) -> Flow {
+        let Some(connection) = self.connections.get(key) else { return Flow::Stop };
+        let keep_alive = head.keep_alive && !self.hub.is_draining() && !connection.peer_done;
+        let context = ResponseContext {
+            keep_alive,
+            head_only: head.method == crate::wire::http::Method::Head,
+            version: head.version,
+        };
+        let hub = std::sync::Arc::clone(&self.hub);
+        let must_wait = !connection.waiting.is_empty();
+        let response = match request::parse(head, body, connection.door, &hub.limits) {
+            Ok(Request::Publish { publications, is_batch }) => {
+                return self.publish_http(key, publications, is_batch, context);
+            }
+            Ok(Request::WebSocket(_) | Request::Events { .. }) if must_wait => problem(
+                400,
+                "pipelined_stream",
+                "A stream cannot follow requests whose answers are still due.",
+            ),
+            Ok(Request::WebSocket(subscription)) => {
+                return self.open_websocket(key, head, &subscription, context);
+            }
+            Ok(Request::Events { subscription, unnamed }) => {
+                if body.is_empty() {
+                    return self.open_events(key, &subscription, unnamed);
+                }
+                problem(400, "unexpected_body", "A request for a stream has no body.")
+            }
+            Ok(Request::History { subscription, limit }) => self.history(&subscription, limit),
+            Ok(Request::Health(which)) => self.health(which),
+            Ok(Request::Stats) => self.stats(),
+            Ok(Request::Page(path)) => web::page(&path),
+            Ok(Request::Options(allowed)) => Response::new(204).header("Allow", allowed),
+            Err(refusal) => refusal,
+        };
+        self.respond(key, &response, context)
+    }
+
+    fn publish_http(
+        &mut self,
+        key: usize,
+        publications: Publications,
+        is_batch: bool,
+        context: ResponseContext,
+    ) -> Flow {
+        if let Err(refusal) = self.submit(key, publications) {
+            return self.respond(key, &published(Err(refusal), is_batch), context);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
+        connection.waiting.push_back(Waiting::Http { context, is_batch });
+        connection.deaf = !context.keep_alive;
+        // A request that is the last one is followed by nothing; one too many waits for an answer first.
+        if context.keep_alive && !connection.is_paused(&self.hub.limits) {
+            Flow::Continue
+        } else {
+            Flow::Stop
+        }
+    }
+
+    /// Gives events to the sequencer; the receipt will come.
+    fn submit(&mut self, key: usize, publications: Publications) -> Result<(), Refusal> {
+        let limits = &self.hub.limits;
+        if limits.ingest_items_max * 2 <= self.in_flight {
+            return Err(Refusal::Overloaded);
+        }
+        let Some(connection) = self.connections.get(key) else { return Err(Refusal::Draining) };
+        let token = ConnectionId::new(key, connection.generation).0;
+        let origin = Origin { loop_index: self.index, token };
+        self.hub.submit(Submission { origin, publications }, self.now.unix_ms)?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    /// Answers a request, after those before it.
+    pub(super) fn respond(&mut self, key: usize, response: &Response, context: ResponseContext) -> Flow {
+        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
+        if connection.waiting.is_empty() {
+            response.write_to(connection.out.tail(), &context);
+            if !context.keep_alive {
+                self.part(key);
+            }
+        } else {
+            let mut answer = Vec::new();
+            response.write_to(&mut answer, &context);
+            connection.deaf = !context.keep_alive;
+            connection.waiting.push_back(Waiting::Ready { answer, then_close: !context.keep_alive });
+        }
+        self.want_flush(key);
+        let is_paused =
+            self.connections.get(key).is_none_or(|connection| connection.is_paused(&self.hub.limits));
+        if context.keep_alive && !is_paused { Flow::Continue } else { Flow::Stop }
+    }
+
+    fn take_frames(&mut self, key: usize, mut decoder: Box<Decoder>, input: &mut [u8]) {
+        let outcome = decoder.decode(input, &mut |message| self.message(key, message));
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let was_taken = matches!(connection.session, Session::Taken);
+        if let Err(violation) = outcome {
+            connection.session = Session::WebSocket(decoder);
+            push_close(connection.out.tail(), violation.close_code, violation.reason);
+            self.part(key);
+            return;
+        }
+        if let Ok(taken) = outcome
+            && taken < input.len()
+        {
+            connection.unread = input[taken..].to_vec();
+        }
+        if was_taken {
+            let is_mid_message = decoder.is_mid_message();
+            let clock = &mut connection.clock;
+            clock.message_ms = match (is_mid_message, clock.message_ms) {
+                (false, _) => 0,
+                (true, 0) => self.now.mono_ms.max(1),
+                (true, since) => since,
+            };
+            connection.session = Session::WebSocket(decoder);
+        }
+    }
+
+    /// One message of a WebSocket client.
+    fn message(&mut self, key: usize, message: Message<'_>) -> ControlFlow<()> {
+        let Some(connection) = self.connections.get_mut(key) else { return ControlFlow::Break(()) };
+        // Whoever speaks is there.
+        connection.heard(self.now.mono_ms);
+        match message {
+            Message::Text(text) => self.command(key, text),
+            Message::Binary(_) => {
+                self.say(key, &reply::error("bad_message", "binary messages are not understood", None))
+            }
+            Message::Ping(payload) => {
+                push_pong(connection.out.tail(), payload);
+                self.want_flush(key);
+            }
+            Message::Pong(_) => {}
+            Message::Close { code, .. } => {
+                push_close(connection.out.tail(), code.unwrap_or(close::NORMAL), "");
+                self.part(key);
+                return ControlFlow::Break(());
+            }
+        }
+        match self.connections.get(key) {
+            Some(connection) if !connection.is_paused(&self.hub.limits) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn command(&mut self, key: usize, text: &str) {
+        let command = match command::parse(text, &self.hub.limits) {
+            Ok(command) => command,
+            Err(error) => {
+                return self.say(key, &reply::error(error.code, &error.message, error.id.as_deref()));
+            }
+        };
+        let id = command.id.as_deref();
+        match command.verb {
+            Verb::Subscribe { patterns, since } => self.subscribe(key, &patterns, since.as_ref(), id),
+            Verb::Unsubscribe { patterns } => self.unsubscribe(key, &patterns, id),
+            Verb::List => self.list(key, id),
+            Verb::Ping => {
+                let seq = self.position_of(key) - 1;
+                self.say(key, &reply::pong(seq, id));
+            }
+            Verb::Publish(publication) => match self.submit(key, std::iter::once(*publication).collect()) {
+                Ok(()) => {
+                    if let Some(connection) = self.connections.get_mut(key) {
+                        connection.waiting.push_back(Waiting::Command { id: command.id });
+                    }
+                }
+                Err(refusal) => self.say(key, &reply::error(refusal.code(), &refusal.to_string(), id)),
+            },
+        }
+    }
+
+    /// Sends a WebSocket client a text.
+    pub(super) fn say(&mut self, key: usize, text: &str) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            push_text(connection.out.tail(), text);
+            self.want_flush(key);
+        }
+    }
+
+    fn health(&self, which: Health) -> Response {
+        let is_up = which == Health::Live || !self.hub.is_draining();
+        let status = if is_up { "ok" } else { "draining" };
+        let body = format!("{{\"status\":\"{status}\",\"connections\":{}}}\n", self.hub.connections());
+        Response::new(if is_up { 200 } else { 503 })
+            .header("Cache-Control", "no-store")
+            .body(JSON, body.into_bytes())
+    }
+
+    fn stats(&self) -> Response {
+        let (log, names) = (&self.hub.log, self.hub.log.names());
+        let body = format!(
+            "{{\"epoch\":\"{}\",\"oldest\":{},\"published\":{},\"connections\":{},\"subscriptions\":{},\"channels\":{},\"loops\":{}}}\n",
+            self.hub.epoch,
+            log.oldest(),
+            log.published(),
+            self.hub.connections(),
+            self.hub.subscriptions(),
+            names.as_ref().map_or(0, |names| names.len()),
+            self.hub.desks().len(),
+        );
+        Response::new(200).header("Cache-Control", "no-store").body(JSON, body.into_bytes())
+    }
+}
+
+impl<L> Connection<L> {
+    /// Something came from the peer: it is there.
+    fn heard(&mut self, now_ms: u64) {
+        self.clock.ping = super::connection::Ping::None;
+        self.clock.ping_ms = now_ms;
+    }
+}

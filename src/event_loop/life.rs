@@ -1,0 +1,235 @@
+//! The ends of connections: deadlines, goodbyes, removal.
+
+use super::connection::{Connection, Delivery, Outbox, Ping, Session};
+use super::{ConnectionId, EventLoop, Link};
+use crate::session::http::Standing;
+use crate::session::reply;
+use crate::wire::http::{ResponseContext, Version, problem};
+use crate::wire::sse::{Field, push_id_only, push_retry};
+use crate::wire::websocket::{close, push_close, push_ping, push_text};
+
+impl<L: Link> EventLoop<L> {
+    /// Deals with every deadline that has come.
+    pub(super) fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.expire(self.now.mono_ms, &mut due);
+        for token in due.drain(..) {
+            let id = ConnectionId(token);
+            let Some(connection) = self.connections.get_mut(id.key()) else { continue };
+            if connection.generation != id.generation() {
+                continue;
+            }
+            connection.clock.reminder_ms = u64::MAX;
+            if connection.deadline_ms(&self.hub.limits) <= self.now.mono_ms {
+                self.deadline_has_come(id.key());
+            }
+            self.remind(id.key());
+        }
+        self.due = due;
+    }
+
+    /// Sees to it that a reminder comes no later than the connection's deadline.
+    pub(super) fn remind(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let deadline_ms = connection.deadline_ms(&self.hub.limits);
+        if deadline_ms < connection.clock.reminder_ms && deadline_ms != u64::MAX {
+            let token = ConnectionId::new(key, connection.generation).0;
+            connection.clock.reminder_ms = self.timers.remind(token, deadline_ms);
+        }
+    }
+
+    fn deadline_has_come(&mut self, key: usize) {
+        let hub = std::sync::Arc::clone(&self.hub);
+        let (now_ms, limits) = (self.now.mono_ms, &hub.limits);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_over = |since_ms: u64, wait: std::time::Duration| {
+            since_ms != 0 && since_ms.saturating_add(wait.as_millis() as u64) <= now_ms
+        };
+        if is_over(connection.clock.stalled_ms, limits.stall_max) {
+            // It takes nothing, so there is no use in telling it anything.
+            return self.remove(key);
+        }
+        match &connection.session {
+            Session::Http(reader) => {
+                let standing = reader.standing(connection.unread.len());
+                return self.request_is_late(key, standing);
+            }
+            Session::Closing | Session::Taken => return self.remove(key),
+            Session::WebSocket(_) => {
+                if is_over(connection.clock.message_ms, limits.message_deadline) {
+                    push_close(connection.out.tail(), close::POLICY_VIOLATION, "message took too long");
+                    return self.part(key);
+                }
+                match connection.clock.ping {
+                    Ping::Sent if is_over(connection.clock.ping_ms, limits.pong_deadline) => {
+                        return self.remove(key);
+                    }
+                    Ping::None if is_over(connection.clock.ping_ms, limits.ping_every) => {
+                        push_ping(connection.out.tail(), b"");
+                        connection.clock.ping = Ping::Queued;
+                        self.want_flush(key);
+                    }
+                    _ => {}
+                }
+            }
+            Session::Sse => {}
+        }
+        let Some(connection) = self.connections.get(key) else { return };
+        if connection.delivery == Delivery::Live && is_over(connection.clock.event_ms, limits.quiet_after) {
+            self.send_cursor(key);
+        }
+    }
+
+    /// Moves the cursor of a client on that nothing has matched for a while.
+    fn send_cursor(&mut self, key: usize) {
+        let seq = self.position_of(key) - 1;
+        let (epoch, now_ms) = (self.hub.epoch, self.now.mono_ms);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.clock.event_ms = now_ms;
+        if matches!(connection.session, Session::WebSocket(_)) {
+            push_text(connection.out.tail(), &reply::cursor(seq));
+        } else if let Ok(id) = Field::new(&format!("{epoch}-{seq}")) {
+            push_id_only(connection.out.tail(), id);
+        }
+        self.want_flush(key);
+    }
+
+    fn request_is_late(&mut self, key: usize, standing: Standing) {
+        let answer = match standing {
+            // Nothing was asked, or everything was answered.
+            Standing::Idle => return self.part(key),
+            Standing::Head => problem(408, "head_timeout", "The request's head took too long."),
+            Standing::Body => problem(408, "body_timeout", "The request's body took too long."),
+        };
+        self.respond(
+            key,
+            &answer,
+            ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 },
+        );
+    }
+
+    /// There is no place for the connection: says so, and goodbye.
+    pub(super) fn turn_away(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.has_place = false;
+        let context = ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
+        let jitter = (key % 5 + 1).to_string();
+        let answer = problem(503, "connections_full", "All connections are taken; try again.");
+        answer.header("Retry-After", jitter).write_to(connection.out.tail(), &context);
+        self.part(key);
+    }
+
+    /// Ends the conversation: what is in the outbox still goes out, then our half closes, and the peer has a moment to
+    /// close its own, so that our last words are not lost to a reset.
+    pub(super) fn part(&mut self, key: usize) {
+        let until_ms = self.now.mono_ms + self.hub.limits.linger_max.as_millis() as u64;
+        self.end_subscriptions(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.session = Session::Closing;
+        connection.deaf = false;
+        connection.clock.until_ms = until_ms;
+        connection.clock.message_ms = 0;
+        connection.unread = Vec::new();
+        connection.waiting.clear();
+        self.want_flush(key);
+        self.remind(key);
+    }
+
+    /// The server shuts down: tells the connection where it stands.
+    pub(super) fn say_goodbye(&mut self, key: usize) {
+        let seq = self.position_of(key) - 1;
+        let (epoch, retry) = (self.hub.epoch, self.hub.limits.retry);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match &connection.session {
+            Session::WebSocket(_) => {
+                push_close(connection.out.tail(), close::GOING_AWAY, &format!("{epoch}-{seq}"))
+            }
+            Session::Sse => {
+                // Spread over one more retry time, so that they do not all come back at once.
+                let retry_ms = retry.as_millis() as u32;
+                let jitter = (key as u32).wrapping_mul(JITTER) % retry_ms.max(1);
+                push_retry(connection.out.tail(), retry_ms + jitter);
+                if let Ok(id) = Field::new(&format!("{epoch}-{seq}")) {
+                    push_id_only(connection.out.tail(), id);
+                }
+            }
+            Session::Http(reader) if reader.standing(connection.unread.len()) != Standing::Idle => {
+                let answer =
+                    problem(503, "draining", "The server is shutting down.").header("Retry-After", "1");
+                let context =
+                    ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
+                answer.write_to(connection.out.tail(), &context);
+            }
+            Session::Http(_) | Session::Closing | Session::Taken => {}
+        }
+        self.part(key);
+    }
+
+    /// The peer has closed its half.
+    pub(super) fn peer_is_done(&mut self, key: usize) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let still_due = match connection.session {
+            Session::Http(_) => !connection.waiting.is_empty() || !connection.out.is_empty(),
+            Session::Closing => !connection.out.is_empty(),
+            Session::WebSocket(_) | Session::Sse | Session::Taken => false,
+        };
+        if still_due {
+            // It may have closed its half only, and wait for our answers.
+            if connection.waiting.is_empty() && matches!(connection.session, Session::Http(_)) {
+                self.part(key);
+            }
+        } else {
+            self.remove(key);
+        }
+    }
+
+    /// Closes a connection whose last words are out. Called by the flush when the outbox is empty.
+    pub(super) fn finish(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if matches!(connection.session, Session::Closing) && !connection.finished {
+            connection.finished = true;
+            connection.link.finish();
+            if connection.peer_done {
+                self.remove(key);
+            }
+        }
+    }
+
+    /// Takes a connection out of everything.
+    pub(super) fn remove(&mut self, key: usize) {
+        self.end_subscriptions(key);
+        if let Some(connection) = self.connections.try_remove(key)
+            && connection.has_place
+        {
+            self.hub.close_connection();
+        }
+    }
+
+    fn end_subscriptions(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.delivery = Delivery::None;
+        for pattern in std::mem::take(&mut connection.patterns) {
+            self.end_subscription(key, &pattern);
+        }
+    }
+}
+
+/// Spreads neighbouring numbers.
+const JITTER: u32 = 2_654_435_761;
+
+impl<L> Connection<L> {
+    /// Bytes went out, or none did although there were some: keeps the books of stalling and of pings.
+    pub(super) fn wrote(&mut self, some: bool, now_ms: u64) {
+        let outbox: &Outbox = &self.out;
+        if some || outbox.is_empty() {
+            self.clock.stalled_ms = 0;
+        }
+        if !self.writable && self.clock.stalled_ms == 0 {
+            self.clock.stalled_ms = now_ms.max(1);
+        }
+        if outbox.is_empty() && self.clock.ping == Ping::Queued {
+            self.clock.ping = Ping::Sent;
+            self.clock.ping_ms = now_ms;
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The far end of a connection, as bytes: a socket, or a simulated one.
+
+use std::io::{self, IoSlice};
+
+/// Where bytes come from and go to, without ever blocking.
+pub trait Link {
+    /// Reads what has arrived, as [`io::Read::read`] of a non-blocking socket.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has arrived; anything else means the link is broken.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes as much as fits, as [`io::Write::write_vectored`] of a non-blocking socket.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing fits; anything else means the link is broken.
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Says that nothing more will be written.
+    fn finish(&mut self);
+}

@@ -1,0 +1,316 @@
+//! The event loop: connections, and the turn that serves them.
+//!
+//! # Contract       whoever drives it calls [`EventLoop::ready`] for links that have become readable or writable, then
+//!                  [`EventLoop::turn`]; between turns it may sleep until [`EventLoop::deadline_ms`], unless
+//!                  [`EventLoop::has_work`], under the bell's protocol ([`crate::sync::bell`])
+//! # Invariants     E1 a live connection has been sent, or is marked for, every wanted event below the loop's position
+//!                  E2 a lagging connection has been sent every wanted event below its own `next`
+//!                  E3 bytes are written in `flush` only, at frame boundaries
+//! # Bounds         all of `words::limits`; each phase of a turn has a budget, and what it leaves is remembered
+//!
+//! A turn is always `control → input → table → sequence → fan-out → timers → flush`; it reads the clock once, before.
+
+mod catch_up;
+mod connection;
+mod control;
+mod fan_out;
+mod flush;
+mod history;
+mod input;
+mod life;
+mod link;
+mod resume;
+mod stream;
+mod timers;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+pub use link::Link;
+
+use crate::hub::{Desk, Hub, Interest};
+use crate::sequencer::{Sequencer, Step};
+use crate::session::request::Door;
+use crate::table::Table;
+use crate::words::limits::READ_BUFFER_BYTES;
+use connection::{Connection, Delivery, NO_MARK};
+use fan_out::{FanOut, Routed};
+use timers::Timers;
+
+/// The time, read once a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never jumps; for deadlines.
+    pub mono_ms: u64,
+    /// Unix milliseconds; for what users see.
+    pub unix_ms: u64,
+}
+
+/// The number of a connection, with what tells it from an earlier one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl ConnectionId {
+    fn new(key: usize, generation: u32) -> ConnectionId {
+        ConnectionId(u64::from(generation) << 32 | key as u64)
+    }
+
+    fn key(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// One loop: its connections and all that it needs to serve them.
+pub struct EventLoop<L> {
+    hub: Arc<Hub>,
+    index: usize,
+    now: Now,
+    connections: Slab<Connection<L>>,
+    next_generation: u32,
+    /// Who subscribes to what here; the others see a snapshot.
+    table: Table,
+    table_changed: bool,
+    fan_out: FanOut,
+    timers: Timers,
+    /// Connections that may have something to read, or to go on reading.
+    to_read: VecDeque<usize>,
+    /// Connections that may have something to send.
+    to_flush: Vec<usize>,
+    /// Submissions whose receipt is still due.
+    in_flight: usize,
+    buffer: Vec<u8>,
+    due: Vec<u64>,
+    /// The sequencer, when it sits here.
+    inline: Option<Inline>,
+    stage: Stage,
+    /// Events handed to the kernel.
+    delivered: u64,
+}
+
+/// The sequencer inside the only loop.
+struct Inline {
+    sequencer: Sequencer,
+    step: Step,
+    interest: [Interest; 1],
+}
+
+/// Where a loop stands on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// At work.
+    Serving,
+    /// No publish is let in any more; what was let in is finished.
+    Draining,
+    /// Goodbye was said to everybody.
+    Leaving,
+}
+
+impl<L: Link> EventLoop<L> {
+    /// The loop of the desk numbered `index`. `sequencer`: the one it runs itself, being the only loop.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, index: usize, sequencer: Option<Sequencer>, now: Now) -> EventLoop<L> {
+        EventLoop {
+            fan_out: FanOut::new(hub.log.published()),
+            timers: Timers::new(now.mono_ms),
+            hub,
+            index,
+            now,
+            connections: Slab::new(),
+            next_generation: 0,
+            table: Table::default(),
+            table_changed: false,
+            to_read: VecDeque::new(),
+            to_flush: Vec::new(),
+            in_flight: 0,
+            buffer: vec![0; READ_BUFFER_BYTES],
+            due: Vec::new(),
+            inline: sequencer.map(|sequencer| Inline {
+                sequencer,
+                step: Step::default(),
+                interest: [Interest::default()],
+            }),
+            stage: Stage::Serving,
+            delivered: 0,
+        }
+    }
+
+    /// Takes a new link in; its input is looked at in the next turn. `None`, and the link is given an answer and
+    /// goodbye, when there is no place: poll as for others, it removes itself.
+    pub fn accept(&mut self, door: Door, make_link: impl FnOnce(ConnectionId) -> L) -> ConnectionId {
+        let has_place = self.hub.open_connection();
+        let entry = self.connections.vacant_entry();
+        let id = ConnectionId::new(entry.key(), self.next_generation);
+        let key = entry.key();
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let link = make_link(id);
+        entry.insert(Connection::new(link, id.generation(), door, self.now.mono_ms, &self.hub.limits));
+        if !has_place {
+            self.turn_away(key);
+        }
+        self.want_read(key);
+        self.remind(key);
+        id
+    }
+
+    /// The link of `id` may have become readable or writable. Of a connection that is gone it is nothing.
+    pub fn ready(&mut self, id: ConnectionId, readable: bool, writable: bool) {
+        let key = id.key();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.generation != id.generation() {
+            return;
+        }
+        connection.readable |= readable;
+        if writable && !connection.writable {
+            connection.writable = true;
+            connection.clock.stalled_ms = 0;
+            if connection.has_output() {
+                self.want_flush(key);
+            }
+        }
+        if readable {
+            self.want_read(key);
+        }
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, now: Now) {
+        self.now = now;
+        self.take_receipts();
+        self.advance_stage();
+        self.input();
+        self.show_table();
+        self.sequence();
+        self.route();
+        self.expire();
+        self.flush();
+        self.desk().advance_routed(self.fan_out.position());
+    }
+
+    /// Whether another turn has something to do at once.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        let desk = self.desk();
+        !self.to_read.is_empty()
+            || !self.to_flush.is_empty()
+            || self.fan_out.position() < self.hub.log.published()
+            || desk.has_receipt()
+            || (self.inline.is_some() && !self.hub.ingest().is_empty())
+            || (self.stage == Stage::Serving && self.hub.is_draining())
+    }
+
+    /// When to turn even if nothing happens, in milliseconds of the loop's clock.
+    #[must_use]
+    pub fn deadline_ms(&self) -> Option<u64> {
+        let drain = (self.stage == Stage::Draining).then_some(self.now.mono_ms + DRAIN_LOOK_MS);
+        self.timers.next_ms().into_iter().chain(drain).min()
+    }
+
+    /// The loop has slept: what was published meanwhile without a subscriber here is none of its business.
+    pub fn wake(&mut self) {
+        let routed = self.desk().routed();
+        self.fan_out.skip_to(routed);
+    }
+
+    /// Whether a drain has come to its end: goodbye was said, and everybody is gone.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stage == Stage::Leaving && self.connections.is_empty()
+    }
+
+    /// Connections of this loop.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Events handed to the kernel by this loop so far.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.hub.desks()[self.index]
+    }
+
+    /// Shows the others the table, if it was edited: at most once a turn.
+    fn show_table(&mut self) {
+        if std::mem::take(&mut self.table_changed) {
+            self.desk().show_table(self.table.clone());
+        }
+    }
+
+    /// Runs the sequencer, if it sits here.
+    fn sequence(&mut self) {
+        let Some(mut inline) = self.inline.take() else { return };
+        while inline.sequencer.step(self.hub.ingest(), self.now.unix_ms, &mut inline.step) {
+            self.hub.announce(&inline.step, &mut inline.interest);
+            self.take_receipts();
+        }
+        self.inline = Some(inline);
+    }
+
+    /// Marks the live subscribers of what is new.
+    fn route(&mut self) {
+        let hub = Arc::clone(&self.hub);
+        self.fan_out.check_numbering(&hub.log);
+        let pass = hub.log.pass();
+        let (connections, to_flush) = (&mut self.connections, &mut self.to_flush);
+        let mut mark = |key: u32, mark: u32| {
+            let connection = connections.get_mut(key as usize)?;
+            if connection.delivery != Delivery::Live {
+                return None;
+            }
+            if !connection.in_flush {
+                connection.in_flush = true;
+                to_flush.push(key as usize);
+            }
+            Some(std::mem::replace(&mut connection.marks, mark))
+        };
+        let routed = self.fan_out.route(&hub.log, &pass, &self.table, &mut mark);
+        if routed == Routed::Lapped {
+            self.send_everybody_alone(pass.published());
+        }
+    }
+
+    /// The log has overtaken the loop: every live connection goes on from its own cursor, and finds its own gap.
+    fn send_everybody_alone(&mut self, published: u64) {
+        let position = self.fan_out.position();
+        let mut keys = Vec::new();
+        for (key, connection) in &mut self.connections {
+            if connection.delivery == Delivery::Live {
+                connection.delivery = Delivery::Lagging;
+                connection.next = connection.next.max(position);
+                debug_assert_eq!(connection.marks, NO_MARK);
+                keys.push(key);
+            }
+        }
+        self.fan_out.skip_to(published);
+        for key in keys {
+            self.want_flush(key);
+        }
+    }
+
+    fn want_read(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !std::mem::replace(&mut connection.in_input, true) {
+            self.to_read.push_back(key);
+        }
+    }
+
+    fn want_flush(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if !std::mem::replace(&mut connection.in_flush, true) {
+            self.to_flush.push(key);
+        }
+    }
+}
+
+/// How often a draining loop looks whether the others are done, in milliseconds.
+const DRAIN_LOOK_MS: u64 = 10;

@@ -1,0 +1,310 @@
+//! What the loops, the sequencer and in-process publishers share.
+//!
+//! # Contract       the sequencer writes the log; each loop writes its own [`Desk`]; everybody reads everything
+//! # Memory order   a loop that subscribes stores its table, fences, and looks at `published` before it sleeps; the
+//!                  sequencer publishes, fences, and looks at the tables before it rings: one of the two sees the other
+//!                  ([`crate::sync::bell`] has the argument, `tests/loom` the model)
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use crossbeam_utils::CachePadded;
+
+use crate::log::{ChannelId, Log, Retention};
+use crate::sequencer::{Ingest, Receipt, Refusal, Sequencer, Step, Submission};
+use crate::sync::bell::{Bell, Waker, fence_before_ring};
+use crate::sync::{Arc, ArcCell, AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::table::Table;
+use crate::words::cursor::Epoch;
+use crate::words::limits::Limits;
+
+/// The shared middle of one server.
+pub struct Hub {
+    /// The bounds.
+    pub limits: Limits,
+    /// The name of this log.
+    pub epoch: Epoch,
+    /// The log.
+    pub log: Arc<Log>,
+    /// The way to the sequencer.
+    ingest: Ingest,
+    /// One desk a loop.
+    desks: Box<[Desk]>,
+    /// Whether the only loop runs the sequencer itself and has to be rung for a submission from elsewhere.
+    inline: bool,
+    /// Set once, when the server begins to shut down.
+    draining: AtomicBool,
+    /// Connections of all loops.
+    connections: AtomicUsize,
+}
+
+/// What a loop shows to the others.
+pub struct Desk {
+    /// Wakes it.
+    pub bell: Bell<Box<dyn Waker>>,
+    /// Who its subscribers are: the snapshot of its last turn.
+    table: ArcCell<Table>,
+    /// Receipts on their way to it.
+    receipts: (Sender<Receipt>, Receiver<Receipt>),
+    /// Everything below this has been handed to the kernel for everybody who keeps up.
+    routed: CachePadded<AtomicU64>,
+    /// Set when the loop, draining, has nothing more to submit or to be answered.
+    quiet: AtomicBool,
+}
+
+impl Hub {
+    /// The middle of a server with one loop per waker, and its sequencer. `inline`: the only loop will run it.
+    #[must_use]
+    pub fn new(
+        limits: Limits,
+        epoch: Epoch,
+        wakers: Vec<Box<dyn Waker>>,
+        inline: bool,
+    ) -> (Arc<Hub>, Sequencer) {
+        debug_assert!(!inline || wakers.len() == 1, "a sequencer inline has one loop");
+        let (log, writer) = Log::new(retention(&limits));
+        let desk = |waker| Desk {
+            bell: Bell::new(waker),
+            table: ArcCell::new(Some(Arc::default())),
+            // Every submission of a loop can be answered at once.
+            receipts: crossbeam_channel::bounded(limits.ingest_items_max * 2),
+            routed: CachePadded::new(AtomicU64::new(1)),
+            quiet: AtomicBool::new(false),
+        };
+        let hub = Hub {
+            epoch,
+            log,
+            ingest: Ingest::new(limits.ingest_items_max, limits.ingest_bytes_max),
+            desks: wakers.into_iter().map(desk).collect(),
+            inline,
+            draining: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            limits,
+        };
+        (Arc::new(hub), Sequencer::new(writer, epoch))
+    }
+
+    /// The desks, one a loop.
+    #[must_use]
+    pub fn desks(&self) -> &[Desk] {
+        &self.desks
+    }
+
+    /// The way to the sequencer, for whoever runs it.
+    #[must_use]
+    pub fn ingest(&self) -> &Ingest {
+        &self.ingest
+    }
+
+    /// Lets `submission` in, or says why not; its receipt comes to the desk of its origin.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`] when the queue is full or the loops are too far behind, [`Refusal::Draining`] when the
+    /// server shuts down. Nothing of it was published then, and nothing will be.
+    pub fn submit(&self, submission: Submission, now_unix_ms: u64) -> Result<(), Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        if self.is_far_behind(now_unix_ms) {
+            return Err(Refusal::Overloaded);
+        }
+        let own_loop = submission.origin.loop_index;
+        self.ingest.submit(submission).map_err(|_| Refusal::Overloaded)?;
+        if self.inline && own_loop != 0 {
+            fence_before_ring();
+            self.desks[0].bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Tells everybody concerned of a step: receipts to their desks, a ring to each sleeping loop that has a receipt or
+    /// a subscriber. One fence for all.
+    pub fn announce(&self, step: &Step, interest: &mut [Interest]) {
+        for (origin, receipt) in &step.receipts {
+            if let Some(desk) = self.desks.get(origin.loop_index) {
+                // Bounded by what the loop may have in flight, which it counts itself; it cannot be full.
+                let sent = desk.receipts.0.try_send(*receipt);
+                debug_assert!(sent.is_ok());
+            }
+        }
+        fence_before_ring();
+        for (index, desk) in self.desks.iter().enumerate() {
+            if !desk.bell.is_asleep() {
+                continue;
+            }
+            let has_receipt = !desk.receipts.0.is_empty();
+            if has_receipt || interest[index].in_range(self, desk, step.first..step.end) {
+                desk.bell.ring();
+            } else {
+                // Nothing of this concerns it: it sleeps on, and is not behind for all that.
+                desk.advance_routed(step.end);
+            }
+        }
+    }
+
+    /// Whether the slowest loop that is awake is further behind than publishers may drive it.
+    #[must_use]
+    pub fn is_far_behind(&self, now_unix_ms: u64) -> bool {
+        let published = self.log.published();
+        // A sleeping loop has handed on everything that concerns it, or is being rung.
+        let awake = self.desks.iter().filter(|desk| !desk.bell.is_asleep());
+        let Some(slowest) = awake.map(Desk::routed).min() else { return false };
+        if published <= slowest {
+            return false;
+        }
+        let is_old = |slot: crate::log::Slot| {
+            self.limits.fanout_backlog_max.as_millis() as u64 <= now_unix_ms.saturating_sub(slot.timestamp_ms)
+        };
+        self.limits.fanout_backlog_events_max <= published - slowest
+            || self.log.slot(slowest).is_none_or(is_old)
+    }
+
+    /// Begins to shut down: no new publish is let in from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        for desk in &self.desks {
+            fence_before_ring();
+            desk.bell.ring();
+        }
+    }
+
+    /// Whether the server is shutting down.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether everything that was let in has been published and answered, so that loops may say goodbye.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.desks.iter().all(|desk| desk.quiet.load(Ordering::SeqCst)) && self.ingest.is_empty()
+    }
+
+    /// Takes a place for a connection, if there is one.
+    #[must_use]
+    pub fn open_connection(&self) -> bool {
+        // Relaxed: only the number counts.
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let is_free = before < self.limits.connections_max;
+        if !is_free {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_free
+    }
+
+    /// Gives a place back.
+    pub fn close_connection(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Connections of all loops now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Subscriptions of all loops, as of their last turns.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.desks
+            .iter()
+            .map(|desk| desk.table.load().as_ref().map_or(0, |table| table.subscriptions()))
+            .sum()
+    }
+}
+
+impl Desk {
+    /// Shows a new snapshot of the loop's table. The loop must look at `published` once more before it blocks, after
+    /// [`Bell::lie_down`], as it does anyway.
+    pub fn show_table(&self, table: Table) {
+        self.table.swap(Some(Arc::new(table)));
+    }
+
+    /// The next receipt for the loop.
+    #[must_use]
+    pub fn take_receipt(&self) -> Option<Receipt> {
+        self.receipts.1.try_recv().ok()
+    }
+
+    /// Whether a receipt waits.
+    #[must_use]
+    pub fn has_receipt(&self) -> bool {
+        !self.receipts.1.is_empty()
+    }
+
+    /// Everything below this has been handed to the kernel for everybody who keeps up.
+    #[must_use]
+    pub fn routed(&self) -> u64 {
+        self.routed.load(Ordering::Acquire)
+    }
+
+    /// Everything below `routed` is done with: said by the loop itself, or by the sequencer of a sleeping loop that
+    /// has no subscriber of what was published. The loop takes the number over when it wakes.
+    pub fn advance_routed(&self, routed: u64) {
+        self.routed.fetch_max(routed, Ordering::AcqRel);
+    }
+
+    /// The loop, draining, has nothing more to submit or to be answered.
+    pub fn set_quiet(&self) {
+        self.quiet.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Remembers for one loop which channels its current snapshot has subscribers of, so that a stream of events nobody
+/// there wants costs the sequencer a look-up in a small map each.
+#[derive(Default)]
+pub struct Interest {
+    /// The snapshot that `known` was worked out from.
+    table: Option<Arc<Table>>,
+    /// The numbering of channels that it was worked out from.
+    reuses: u64,
+    known: HashMap<ChannelId, bool, foldhash::fast::RandomState>,
+}
+
+impl Interest {
+    /// Whether any event of `range` has a subscriber at `desk`.
+    fn in_range(&mut self, hub: &Hub, desk: &Desk, range: std::ops::Range<u64>) -> bool {
+        let table = desk.table.load();
+        let names = hub.log.names();
+        let (Some(table), Some(names)) = (table.as_ref(), names.as_ref()) else { return false };
+        if table.subscriptions() == 0 {
+            return false;
+        }
+        let is_same_table = self.table.as_ref().is_some_and(|known| Arc::ptr_eq(known, table));
+        if !is_same_table || self.reuses != names.reuses() || INTEREST_MAX < self.known.len() {
+            self.table = Some(Arc::clone(table));
+            self.reuses = names.reuses();
+            self.known.clear();
+        }
+        range.filter_map(|seq| hub.log.slot(seq)).any(|slot| {
+            *self.known.entry(slot.route).or_insert_with(|| {
+                names.name(slot.route).is_some_and(|name| table.has_subscriber(name.as_str()))
+            })
+        })
+    }
+}
+
+/// Channels remembered per loop before the memory is begun anew.
+const INTEREST_MAX: usize = 65_536;
+
+fn retention(limits: &Limits) -> Retention {
+    Retention { events: limits.retain_events, bytes: limits.retain_bytes, channels_max: limits.channels_max }
+}
+
+/// Runs the sequencer on the calling thread until `stop` says so: the seat it has when there are several loops.
+pub fn run_sequencer(hub: &Hub, mut sequencer: Sequencer, now_unix_ms: impl Fn() -> u64, stop: &AtomicBool) {
+    let mut step = Step::default();
+    let mut interest: Vec<Interest> = hub.desks.iter().map(|_| Interest::default()).collect();
+    while !stop.load(Ordering::Acquire) {
+        if !hub.ingest.wait(SEQUENCER_LOOK_UP) {
+            continue;
+        }
+        while sequencer.step(&hub.ingest, now_unix_ms(), &mut step) {
+            hub.announce(&step, &mut interest);
+        }
+    }
+}
+
+/// How often an idle sequencer looks whether it shall stop.
+const SEQUENCER_LOOK_UP: Duration = Duration::from_millis(100);

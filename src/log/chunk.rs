@@ -1,0 +1,73 @@
+//! A run of bytes that is written once, front to back, while others read what lies before.
+//!
+//! # Invariants
+//! - C1 bytes are written by the one writer only, each once between two owners of the chunk
+//! - C2 readers are lent only what was written before the `published` cursor that they acquired
+//!
+//! # Why not a `Vec`   a reference to a `Vec` that grows, or to its spare capacity, would alias what readers hold
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// Capacity of a pooled chunk, in bytes: small enough that a quiet segment wastes little, large enough that
+/// dozens of frames lie back to back and merge into one slice of a vectored write.
+pub const CHUNK_BYTES: usize = if cfg!(loom) { 64 } else { 64 << 10 };
+
+/// A fixed run of bytes.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    start: NonNull<u8>,
+    capacity: usize,
+}
+
+// SAFETY: a chunk owns its bytes; C1 and C2 keep writes and reads of one byte apart.
+unsafe impl Send for Chunk {}
+// SAFETY: as above; shared access to the bytes goes through the unsafe methods only.
+unsafe impl Sync for Chunk {}
+
+impl Chunk {
+    /// A chunk of at least `capacity` bytes, whose pages are not touched until they are written.
+    pub(super) fn new(capacity: usize) -> Chunk {
+        let capacity = capacity.max(CHUNK_BYTES);
+        let layout = Chunk::layout(capacity);
+        // SAFETY: the layout is not empty.
+        let start = unsafe { alloc(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Chunk { start, capacity }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Copies `bytes` to `at`.
+    ///
+    /// # Safety
+    /// Only the writer calls this, for a range that no reader was lent (C1).
+    pub(super) unsafe fn write(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.capacity);
+        // SAFETY: in bounds by the assertion; nobody else touches the range by C1.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(at), bytes.len()) };
+    }
+
+    /// Lends `len` bytes from `at`.
+    ///
+    /// # Safety
+    /// The range was written, and that write happened before this call (C2).
+    pub(super) unsafe fn read(&self, at: usize, len: usize) -> &[u8] {
+        assert!(at + len <= self.capacity);
+        // SAFETY: in bounds by the assertion, initialised and no longer written by C1 and C2.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(at), len) }
+    }
+
+    fn layout(capacity: usize) -> Layout {
+        Layout::array::<u8>(capacity).expect("a chunk is far smaller than the address space")
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with the same layout.
+        unsafe { dealloc(self.start.as_ptr(), Chunk::layout(self.capacity)) };
+    }
+}

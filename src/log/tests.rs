@@ -1,0 +1,742 @@
+//! The log against a simple twin, and what it promises at its bounds.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::words::channel::Channel;
+
+/// An event as the twin keeps it.
+struct Owned {
+    seq: u64,
+    route: ChannelId,
+    json: Vec<u8>,
+    sse_head: String,
+}
+
+impl Owned {
+    /// The frames by the letter of RFC 6455 and of the event stream format, written without the log's encoders.
+    fn frame(&self, form: Form) -> Vec<u8> {
+        let json = &self.json;
+        match form {
+            Form::WebSocket => {
+                let length = match json.len() {
+                    short @ ..126 => vec![short as u8],
+                    middle @ ..65_536 => [&[126][..], &(middle as u16).to_be_bytes()].concat(),
+                    long => [&[127][..], &(long as u64).to_be_bytes()].concat(),
+                };
+                [&[0x81], &length[..], json].concat()
+            }
+            Form::Sse => [self.sse_head.as_bytes(), json, b"\n\n"].concat(),
+            Form::SseUnnamed => {
+                let lines: Vec<&str> = self.sse_head.split('\n').collect();
+                [lines[0].as_bytes(), b"\n", lines[2].as_bytes(), json, b"\n\n"].concat()
+            }
+        }
+    }
+
+    /// What the event takes of the byte budget: a large event's JSON is kept once.
+    fn bytes(&self) -> usize {
+        let json_in_sse = if self.json.len() < SPLIT_JSON_BYTES { self.json.len() } else { 0 };
+        self.frame(Form::WebSocket).len() + self.sse_head.len() + json_in_sse + 2
+    }
+}
+
+/// A log and its twin: everything that was published, of which the last few are visible.
+struct Rig {
+    log: Arc<Log>,
+    writer: Writer,
+    retention: Retention,
+    events: Vec<Owned>,
+    /// The visible ones, as an index range of `events`.
+    window: VecDeque<usize>,
+    window_bytes: usize,
+}
+
+impl Rig {
+    fn new(retention: Retention) -> Rig {
+        Rig::starting_at(1, retention)
+    }
+
+    fn starting_at(first: u64, retention: Retention) -> Rig {
+        let (log, writer) = Log::starting_at(first, retention);
+        Rig { log, writer, retention, events: Vec::new(), window: VecDeque::new(), window_bytes: 0 }
+    }
+
+    /// Appends an event of `size` bytes of JSON, handed over in pieces.
+    fn append(&mut self, channel: u32, size: usize) {
+        let route = self.writer.intern(&named(channel)).unwrap();
+        let seq = self.writer.next();
+        let json = text(seq, size);
+        let sse_head = format!("id: epoch-{seq}\nevent: kind_{}\ndata: ", seq % 7);
+        let (front, back) = json.split_at(seq as usize % (size + 1));
+        let encoded = Encoded {
+            json: &[front, b"", back],
+            sse_head: &[b"", sse_head.as_bytes()],
+            timestamp_ms: seq ^ 0xabc,
+        };
+        assert_eq!(self.writer.append(route, &encoded), seq);
+        self.events.push(Owned { seq, route, json, sse_head });
+    }
+
+    fn publish(&mut self) {
+        let before = self.window.back().map_or(self.events.len() - self.unpublished(), |last| last + 1);
+        assert_eq!(self.writer.publish(), self.next());
+        for index in before..self.events.len() {
+            self.window.push_back(index);
+            self.window_bytes += self.events[index].bytes();
+        }
+        while self.retention.events < self.window.len() || self.retention.bytes < self.window_bytes {
+            let Some(index) = self.window.pop_front() else { break };
+            self.window_bytes -= self.events[index].bytes();
+        }
+    }
+
+    /// Publishes `count` small events of `channel` in batches.
+    fn run(&mut self, channel: u32, count: usize) {
+        for done in 1..=count {
+            self.append(channel, 8);
+            if done % 61 == 0 || done == count {
+                self.publish();
+            }
+        }
+    }
+
+    fn unpublished(&self) -> usize {
+        (self.writer.next() - self.log.published()) as usize
+    }
+
+    fn next(&self) -> u64 {
+        self.writer.next()
+    }
+
+    fn visible(&self) -> Range<u64> {
+        let oldest = self.window.front().map_or(self.next(), |index| self.events[*index].seq);
+        oldest..self.next()
+    }
+
+    /// The log says of itself, and lends, exactly what the twin has.
+    fn check(&self) {
+        let visible = self.visible();
+        assert_eq!(self.log.oldest()..self.log.published(), visible);
+        let first = self.next() - self.events.len() as u64;
+        let mut pass = self.log.pass();
+        for event in &self.events[(visible.start - first) as usize..] {
+            if pass.slot(event.seq).is_pass_full() {
+                pass = self.log.pass();
+            }
+            check_event(&pass, event);
+        }
+        self.check_links(visible.start);
+    }
+
+    /// The links of every channel lead from its head through all of its visible events, and what is beyond is marked.
+    fn check_links(&self, oldest: u64) {
+        let mut by_channel: Vec<Vec<u64>> = vec![Vec::new(); self.retention.channels_max];
+        for event in &self.events {
+            by_channel[event.route.index()].push(event.seq);
+        }
+        for (index, expected) in by_channel.iter().enumerate() {
+            let id = ChannelId(index as u32);
+            let (evicted, visible) = expected.split_at(expected.partition_point(|seq| *seq < oldest));
+            assert_eq!(self.log.head_of(id), expected.last().copied().unwrap_or(0), "head of {id:?}");
+            assert_eq!(self.log.evicted_of(id), evicted.last().copied().unwrap_or(0), "evicted of {id:?}");
+            let walked: Vec<u64> = walk(&self.log, id).take_while(|seq| oldest <= *seq).collect();
+            assert!(walked.iter().eq(visible.iter().rev()), "links of {id:?}: {walked:?}, not {visible:?}");
+        }
+    }
+}
+
+impl<T> Held<T> {
+    fn is_lapped(&self) -> bool {
+        matches!(self, Held::Lapped)
+    }
+
+    fn is_pass_full(&self) -> bool {
+        matches!(self, Held::PassFull)
+    }
+
+    #[track_caller]
+    fn unwrap(self) -> T {
+        match self {
+            Held::Here(value) => value,
+            Held::Lapped => panic!("lapped"),
+            Held::PassFull => panic!("the pass is full"),
+        }
+    }
+}
+
+fn check_event(pass: &Pass<'_>, event: &Owned) {
+    let seq = event.seq;
+    for form in [Form::WebSocket, Form::Sse, Form::SseUnnamed] {
+        let frame = pass.frame(seq, form).unwrap();
+        let expected = event.frame(form);
+        assert_eq!(frame.bytes(), expected.len());
+        assert!(bytes_of(&frame) == expected, "{form:?} of {seq}");
+    }
+    assert!(pass.json(seq).unwrap() == event.json, "JSON of {seq}");
+    let slot = pass.slot(seq).unwrap();
+    assert_eq!((slot.route, slot.timestamp_ms, slot.bytes()), (event.route, seq ^ 0xabc, event.bytes()));
+}
+
+fn bytes_of(frame: &Frame<'_>) -> Vec<u8> {
+    frame.parts().collect::<Vec<_>>().concat()
+}
+
+/// The events of a channel, newest first, as far as the links lead.
+fn walk(log: &Log, id: ChannelId) -> impl Iterator<Item = u64> {
+    let head = Some(log.head_of(id)).filter(|head| *head != 0);
+    std::iter::successors(head, |seq| log.slot(*seq)?.previous(*seq))
+}
+
+fn named(channel: u32) -> Channel {
+    Channel::parse(&format!("job:{channel}")).unwrap()
+}
+
+/// `size` bytes that tell which event they are of, as far as there is room.
+fn text(seq: u64, size: usize) -> Vec<u8> {
+    let word = format!("{seq},");
+    let mut text = word.repeat(size / word.len() + 1).into_bytes();
+    text.truncate(size);
+    text
+}
+
+const ROOMY: Retention = Retention { events: 10, bytes: 1 << 30, channels_max: 8 };
+
+/// Events that fill every place of a small log, so that one more overwrites the first.
+const LAP: usize = SEGMENTS_MIN * SEGMENT_EVENTS;
+
+#[test]
+fn the_window_is_exact() {
+    let check = |events: usize, published: usize, expected: Range<u64>| {
+        let mut rig = Rig::new(Retention { events, ..ROOMY });
+        for _ in 0..published {
+            rig.append(0, 20);
+            rig.publish();
+        }
+        assert_eq!(rig.visible(), expected, "the twin");
+        rig.check();
+    };
+    check(0, 0, 1..1);
+    check(0, 7, 8..8);
+    check(1, 0, 1..1);
+    check(1, 7, 7..8);
+    check(3, 5, 3..6);
+    check(10, 9, 1..10);
+    check(10, 10, 1..11);
+    check(10, 20, 11..21);
+    check(SEGMENT_EVENTS, SEGMENT_EVENTS + 1, 2..SEGMENT_EVENTS as u64 + 2);
+}
+
+#[test]
+fn windows_stay_exact_over_many_laps() {
+    let check = |events: usize| {
+        let mut rig = Rig::new(Retention { events, ..ROOMY });
+        for batch in 0..(2 * LAP).div_ceil(63) {
+            for place in 0..1 + batch % 125 {
+                rig.append((place % 5) as u32, batch % 90 + 1);
+            }
+            rig.publish();
+            assert_eq!(rig.log.oldest()..rig.log.published(), rig.visible());
+            if batch % 16 == 0 {
+                rig.check();
+            }
+        }
+        rig.check();
+    };
+    for events in [0, 1, 3, 10, SEGMENT_EVENTS] {
+        check(events);
+        if cfg!(miri) {
+            break;
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too many events")]
+fn a_window_of_65_536_stays_exact_over_a_lap() {
+    let mut rig = Rig::new(Retention { events: 65_536, ..ROOMY });
+    rig.run(0, 60_000);
+    rig.run(1, 70_000);
+    rig.check();
+    rig.run(2, 10_000);
+    assert_eq!(rig.visible(), 74_465..140_001);
+    rig.check();
+}
+
+#[test]
+fn frames_of_every_size_are_exact() {
+    let mut rig = Rig::new(Retention { events: 100, ..ROOMY });
+    let chunk_edge = CHUNK_BYTES - 10;
+    let mut sizes =
+        vec![1, 2, 124, 125, 126, 127, SPLIT_JSON_BYTES - 1, SPLIT_JSON_BYTES, SPLIT_JSON_BYTES + 1];
+    sizes.extend((chunk_edge..CHUNK_BYTES + 2).chain([3, 65_535, 65_536, 200 << 10, 1, 3 << 20, 5]));
+    for size in sizes {
+        rig.append(size as u32 % 8, size);
+        rig.publish();
+    }
+    rig.check();
+}
+
+#[test]
+fn the_byte_budget_moves_the_window() {
+    let mut rig = Rig::new(Retention { events: 1000, bytes: 10_000, channels_max: 8 });
+    for (channel, size) in
+        [(0, 4000), (1, 4000), (2, 10), (0, 1800), (1, 2100), (2, 50_000), (0, 1), (1, 9000)]
+    {
+        rig.append(channel, size);
+        rig.publish();
+        rig.check();
+    }
+    assert_eq!(rig.visible(), 7..9);
+}
+
+#[test]
+fn a_budget_of_no_bytes_keeps_nothing_visible() {
+    let mut rig = Rig::new(Retention { events: 10, bytes: 0, channels_max: 8 });
+    rig.run(0, 5);
+    rig.check();
+    assert_eq!(rig.visible(), 6..6);
+}
+
+#[test]
+fn sequence_numbers_far_beyond_32_bits_are_as_good_as_small_ones() {
+    for first in [u64::from(u32::MAX) - 9, (1 << 33) + 5, 1 << 60] {
+        let mut rig = Rig::starting_at(first, Retention { events: 20, ..ROOMY });
+        rig.check();
+        for channel in 0..30 {
+            rig.append(channel % 4, 300);
+            rig.publish();
+            rig.check();
+        }
+        assert_eq!(rig.visible(), first + 10..first + 30);
+        assert!(rig.log.pass().slot(first - 1).is_lapped());
+        assert!(rig.log.slot(first - 1).is_none());
+    }
+}
+
+#[test]
+fn what_is_appended_is_linked_before_it_is_published() {
+    let mut rig = Rig::new(ROOMY);
+    rig.append(0, 5);
+    rig.publish();
+    rig.append(0, 6);
+    rig.append(0, 7);
+    assert_eq!(rig.log.published(), 2);
+    assert_eq!(walk(&rig.log, ChannelId(0)).collect::<Vec<_>>(), [3, 2, 1]);
+    rig.publish();
+    rig.check();
+}
+
+#[test]
+fn what_was_never_written_is_not_held() {
+    let mut rig = Rig::new(ROOMY);
+    assert!(rig.log.slot(0).is_none() && rig.log.slot(1).is_none() && rig.log.slot(u64::MAX).is_none());
+    rig.run(0, 3);
+    assert!(rig.log.slot(0).is_none() && rig.log.slot(4).is_none() && rig.log.slot(u64::MAX).is_none());
+    assert!(rig.log.slot(3).is_some());
+    assert!(rig.log.pass().slot(0).is_lapped());
+}
+
+#[test]
+#[should_panic(expected = "4 is not published in this pass")]
+fn a_pass_refuses_what_it_did_not_see_published() {
+    let mut rig = Rig::new(ROOMY);
+    rig.run(0, 3);
+    let log = Arc::clone(&rig.log);
+    let pass = log.pass();
+    rig.run(0, 1);
+    let _ = pass.frame(4, Form::WebSocket);
+}
+
+#[test]
+fn a_pass_lends_the_same_bytes_however_often_the_writer_laps_it() {
+    let mut rig = Rig::new(ROOMY);
+    rig.run(0, 20);
+    let log = Arc::clone(&rig.log);
+    let pass = log.pass();
+    check_event(&pass, &rig.events[0]);
+    let lent = pass.frame(20, Form::Sse).unwrap();
+    let laps = if cfg!(miri) { 2 } else { 5 };
+    for _ in 0..laps {
+        rig.run(1, LAP + 1);
+        for event in &rig.events[..20] {
+            check_event(&pass, event);
+        }
+    }
+    assert_eq!(bytes_of(&lent), rig.events[19].frame(Form::Sse));
+    assert!(log.pass().slot(20).is_lapped(), "a pass that begins now comes too late");
+    assert!(log.slot(20).is_none());
+    assert!(20 < log.oldest());
+}
+
+#[test]
+fn what_a_pass_did_not_reach_into_in_time_is_lapped() {
+    let mut rig = Rig::new(ROOMY);
+    rig.run(0, SEGMENT_EVENTS + 1);
+    let log = Arc::clone(&rig.log);
+    let pass = log.pass();
+    check_event(&pass, &rig.events[0]);
+    rig.run(0, LAP + SEGMENT_EVENTS);
+    check_event(&pass, &rig.events[0]);
+    let next_segment = SEGMENT_EVENTS as u64;
+    assert!(pass.slot(next_segment).is_lapped());
+    assert_eq!(pass.json(next_segment), Held::Lapped);
+    assert!(pass.frame(next_segment, Form::Sse).is_lapped());
+}
+
+#[test]
+fn frames_that_lie_back_to_back_are_joined() {
+    let mut rig = Rig::new(Retention { events: 2 * SEGMENT_EVENTS, ..ROOMY });
+    rig.run(0, SEGMENT_EVENTS - 3);
+    rig.append(0, CHUNK_BYTES);
+    rig.run(0, 5);
+    let check = |form: Form, range: Range<usize>, expected: &[usize]| {
+        let pass = rig.log.pass();
+        let mut runs: Vec<Piece<'_>> = Vec::new();
+        for seq in range.clone() {
+            for piece in pass.frame(seq as u64, form).unwrap().pieces() {
+                match runs.last().and_then(|last| last.joined(piece)) {
+                    Some(joined) => *runs.last_mut().unwrap() = joined,
+                    None => runs.push(piece),
+                }
+            }
+        }
+        let bytes: Vec<u8> = runs.iter().flat_map(|run| run.bytes()).copied().collect();
+        let twin: Vec<u8> =
+            rig.events[range.start - 1..range.end - 1].iter().flat_map(|e| e.frame(form)).collect();
+        assert!(bytes == twin, "{form:?} of {range:?}");
+        let lengths: Vec<usize> = runs.iter().map(|run| run.bytes().len()).collect();
+        assert_eq!(lengths, expected, "{form:?} of {range:?}");
+    };
+    let sse = |seq: usize| format!("id: epoch-{seq}\nevent: kind_{}\ndata: ", seq % 7).len();
+    let large = SEGMENT_EVENTS - 2;
+    // Small frames are 10 bytes and blocks `sse + 10`; the large event has a chunk of its own, and ends one.
+    check(Form::WebSocket, 1..large, &[10 * (large - 1)]);
+    check(Form::Sse, 1..large, &[(1..large).map(|seq| sse(seq) + 10).sum()]);
+    check(Form::WebSocket, large - 1..large + 3, &[10, CHUNK_BYTES + 10, 10, 10]);
+    check(Form::Sse, large - 1..large + 1, &[sse(large - 1) + 10 + sse(large), CHUNK_BYTES, 2]);
+    check(Form::Sse, large..large + 2, &[sse(large), CHUNK_BYTES, 2 + sse(large + 1) + 10]);
+    // Without their second lines: an `id:` line of 12 bytes, and 16 bytes from `data:` on.
+    check(Form::SseUnnamed, 1..3, &[12, 16 + 12, 16]);
+}
+
+#[test]
+fn a_pass_is_full_after_so_many_segments() {
+    let mut rig = Rig::new(ROOMY);
+    let last = (PASS_SEGMENTS_MAX * SEGMENT_EVENTS) as u64;
+    rig.run(0, last as usize);
+    let pass = rig.log.pass();
+    for segment in 0..PASS_SEGMENTS_MAX as u64 {
+        assert!(!pass.slot(segment * SEGMENT_EVENTS as u64 + 1).is_pass_full());
+    }
+    assert!(pass.slot(last).is_pass_full());
+    assert!(pass.json(last).is_pass_full());
+    assert!(pass.slot(1).unwrap().previous(1).is_none(), "what it holds it goes on to lend");
+    assert_eq!(rig.log.pass().slot(last).unwrap().previous(last), Some(last - 1));
+}
+
+#[test]
+fn readers_cost_the_segments_they_hold_and_give_them_back() {
+    let mut rig = Rig::new(ROOMY);
+    let log = Arc::clone(&rig.log);
+    rig.run(0, LAP + 1);
+    assert_eq!(rig.writer.segments(), SEGMENTS_MIN, "nobody reads");
+
+    let pass = log.pass();
+    let held = rig.events.len() as u64 - SEGMENT_EVENTS as u64..rig.events.len() as u64;
+    for seq in held.clone() {
+        assert!(!pass.slot(seq).is_pass_full());
+    }
+    let reached = 2;
+    for _ in 0..3 {
+        rig.run(0, LAP);
+        assert_eq!(rig.writer.segments(), SEGMENTS_MIN + reached, "a pass reaches into two");
+    }
+
+    drop(pass);
+    rig.run(0, 3 * LAP);
+    assert_eq!(
+        rig.writer.segments(),
+        SEGMENTS_MIN + reached,
+        "no segment is made while there are spare ones"
+    );
+    let (pooled, forgotten) = rig.writer.idle_chunks();
+    assert!(2 * reached <= pooled, "the chunks of what the pass held are back: {pooled}");
+    assert_eq!(forgotten, 0);
+    rig.check();
+}
+
+#[test]
+fn large_events_hold_the_byte_budget_and_a_segment_at_most() {
+    let bytes = 1 << 20;
+    let mut rig = Rig::new(Retention { events: 100_000, bytes, channels_max: 8 });
+    let size = 20 << 10;
+    let segment_bytes = SEGMENT_EVENTS * (size + 100);
+    for done in 0..if cfg!(miri) { 300 } else { 1000 } {
+        rig.append(done % 3, size);
+        rig.publish();
+        let held = rig.writer.held_bytes();
+        assert!(held <= bytes + segment_bytes, "{held}");
+    }
+    rig.check();
+    assert_eq!(rig.writer.segments(), rig.log.places.len());
+}
+
+#[test]
+fn a_batch_may_be_as_large_as_the_bound() {
+    let mut rig = Rig::new(Retention { events: 3, ..ROOMY });
+    rig.run(0, SEGMENT_EVENTS - 1);
+    for _ in 0..BATCH_EVENTS_MAX {
+        rig.append(1, 8);
+    }
+    assert_eq!(rig.log.published(), SEGMENT_EVENTS as u64);
+    rig.publish();
+    rig.check();
+    let pass = rig.log.pass();
+    for event in rig.events[SEGMENT_EVENTS - 1..].iter().step_by(SEGMENT_EVENTS * 3) {
+        check_event(&pass, event);
+    }
+}
+
+#[test]
+#[should_panic(expected = "events are published at once")]
+fn a_batch_larger_than_the_log_is_refused() {
+    let mut rig = Rig::new(ROOMY);
+    for _ in 0..=LAP {
+        rig.append(1, 8);
+    }
+}
+
+#[test]
+#[should_panic(expected = "larger than the log can address")]
+fn a_frame_larger_than_can_be_addressed_is_refused() {
+    let (_, mut writer) = Log::new(ROOMY);
+    let route = writer.intern(&named(1)).unwrap();
+    let part = vec![b'1'; 1 << 20];
+    writer.append(route, &Encoded { json: &[&part[..]; 16], sse_head: &[b"data: "], timestamp_ms: 0 });
+}
+
+#[test]
+fn channels_are_numbered_in_order_until_all_numbers_are_taken() {
+    let (log, mut writer) = Log::new(Retention { channels_max: 5, ..ROOMY });
+    for channel in 0..5 {
+        assert_eq!(writer.intern(&named(channel)), Ok(ChannelId(channel)));
+        assert_eq!(writer.intern(&named(channel)), Ok(ChannelId(channel)), "again");
+    }
+    assert_eq!(writer.intern(&named(5)), Err(ChannelsFull));
+    assert_eq!(writer.intern(&named(3)), Ok(ChannelId(3)));
+    assert!(log.names().as_ref().unwrap().is_empty(), "not yet published");
+    writer.publish();
+    let names = log.names();
+    let names = names.as_ref().unwrap();
+    let listed: Vec<_> = names.iter().map(|(name, id)| (name.to_string(), id)).collect();
+    assert_eq!(listed, (0..5).map(|n| (format!("job:{n}"), ChannelId(n))).collect::<Vec<_>>());
+    assert_eq!((names.len(), names.reuses()), (5, 0));
+    assert_eq!((names.id(&named(4)), names.id(&named(5))), (Some(ChannelId(4)), None));
+    assert_eq!((names.name(ChannelId(4)), names.name(ChannelId(5))), (Some(&named(4)), None));
+    assert_eq!(log.forgotten_below(), 0);
+}
+
+#[test]
+fn a_log_for_no_channels_has_none() {
+    let (_, mut writer) = Log::new(Retention { channels_max: 0, ..ROOMY });
+    assert_eq!(writer.intern(&named(0)), Err(ChannelsFull));
+}
+
+#[test]
+fn channels_out_of_reach_are_forgotten_when_numbers_run_out() {
+    let mut rig = Rig::new(Retention { channels_max: 4, ..ROOMY });
+    for channel in 0..4 {
+        rig.append(channel, 8);
+    }
+    rig.publish();
+    rig.run(0, LAP - 5);
+    assert_eq!(rig.writer.intern(&named(4)), Err(ChannelsFull), "the first segment is still there");
+    rig.run(0, 5);
+    let new = rig.writer.intern(&named(4)).unwrap();
+    rig.writer.publish();
+    let names = rig.log.names();
+    let names = names.as_ref().unwrap();
+    assert_eq!((names.len(), names.reuses()), (2, 1));
+    assert_eq!((names.id(&named(0)), names.id(&named(4))), (Some(ChannelId(0)), Some(new)));
+    assert_eq!(names.name(new), Some(&named(4)));
+    for gone in 1..4 {
+        assert_eq!(names.id(&named(gone)), None);
+    }
+    assert_eq!((rig.log.head_of(new), rig.log.evicted_of(new)), (0, 0), "no mark of its predecessor");
+    assert_eq!(rig.log.forgotten_below(), SEGMENT_EVENTS as u64);
+    rig.append(4, 8);
+    rig.publish();
+    assert_eq!(walk(&rig.log, new).collect::<Vec<_>>(), [rig.next() - 1]);
+}
+
+#[test]
+fn a_channel_that_a_pass_can_still_see_is_not_forgotten() {
+    let mut rig = Rig::new(Retention { channels_max: 2, ..ROOMY });
+    let log = Arc::clone(&rig.log);
+    rig.append(1, 8);
+    rig.run(0, 1);
+    let pass = log.pass();
+    let seen = pass.slot(1).unwrap().route;
+    rig.run(0, 2 * LAP);
+    assert_eq!(rig.writer.intern(&named(2)), Err(ChannelsFull));
+    assert_eq!(log.names().as_ref().unwrap().name(seen), Some(&named(1)));
+    drop(pass);
+    assert_eq!(rig.writer.intern(&named(2)), Ok(seen));
+}
+
+/// Otherwise two channels of one batch would get the same number, and the subscribers of one the events of the other.
+#[test]
+fn a_channel_that_was_just_interned_is_not_forgotten_for_the_next() {
+    let mut rig = Rig::new(Retention { channels_max: 3, ..ROOMY });
+    for channel in 0..3 {
+        rig.append(channel, 8);
+    }
+    rig.publish();
+    rig.run(0, LAP + 1);
+    let known = rig.writer.intern(&named(1)).unwrap();
+    let new = rig.writer.intern(&named(3)).unwrap();
+    assert_eq!((known, new), (ChannelId(1), ChannelId(2)), "only channel 2 was out of reach and not wanted");
+    assert_eq!(rig.writer.intern(&named(4)), Err(ChannelsFull));
+    assert_eq!(rig.writer.intern(&named(1)), Ok(known));
+
+    rig.run(0, 2 * LAP);
+    let next = rig.writer.intern(&named(4)).unwrap();
+    assert!([known, new].contains(&next), "no event came of either, and that is long ago");
+}
+
+#[test]
+fn forgetting_is_done_in_small_portions() {
+    let channels = 600;
+    let mut rig = Rig::new(Retention { channels_max: channels as usize, ..ROOMY });
+    for channel in 0..channels {
+        rig.append(channel, 8);
+    }
+    rig.publish();
+    rig.run(0, LAP + SEGMENT_EVENTS * channels as usize / SEGMENT_EVENTS + SEGMENT_EVENTS);
+    let known = |rig: &mut Rig| {
+        rig.writer.publish();
+        rig.log.names().as_ref().unwrap().len()
+    };
+    rig.writer.intern(&named(channels)).unwrap();
+    assert_eq!(known(&mut rig), 600 - 256 + 1);
+    for channel in 1..599 {
+        rig.writer.intern(&named(channels + channel)).unwrap();
+    }
+    assert_eq!(known(&mut rig), 600);
+    assert_eq!(rig.writer.intern(&named(2 * channels)), Err(ChannelsFull));
+    assert_eq!(rig.log.names().as_ref().unwrap().id(&named(0)), Some(ChannelId(0)), "the one in use is kept");
+    assert_eq!(rig.log.names().as_ref().unwrap().reuses(), 599);
+}
+
+fn sizes() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        12 => 1usize..300,
+        2 => 120usize..130,
+        3 => SPLIT_JSON_BYTES - 3..SPLIT_JSON_BYTES + 3,
+        1 => CHUNK_BYTES - 70..CHUNK_BYTES + 70,
+        1 => 1usize..200 << 10,
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_log_agrees_with_its_twin(
+        events in prop::sample::select(vec![0, 1, 3, 10, 40, 1000]),
+        bytes in prop::sample::select(vec![0, 1000, 70_000, 400_000, usize::MAX / 2]),
+        first in prop::sample::select(vec![1, SEGMENT_EVENTS as u64 - 7, u64::from(u32::MAX) - 20]),
+        batches in prop::collection::vec(prop::collection::vec((0u32..6, sizes()), 1..20), 1..12),
+    ) {
+        let mut rig = Rig::starting_at(first, Retention { events, bytes, channels_max: 6 });
+        for batch in batches {
+            for (channel, size) in batch {
+                rig.append(channel, size);
+            }
+            rig.publish();
+            rig.check();
+        }
+    }
+}
+
+/// Readers that run beside the writer see every event whole, in order and under its channel's name, or are told which
+/// they miss; channels come and go meanwhile.
+#[test]
+fn readers_beside_the_writer_see_whole_events_in_order() {
+    let last: u64 = if cfg!(miri) { 3 * LAP as u64 / 2 } else { 60_000 };
+    let (log, writer) = Log::new(Retention { events: 100, bytes: 1 << 30, channels_max: 6 });
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || read_all(&log, last))
+        })
+        .collect();
+    let writer = thread::spawn(move || write_all(writer, last));
+    let reuses = writer.join().unwrap();
+    assert!(0 < reuses, "channels were forgotten while others read");
+    for reader in readers {
+        let (seen, missed) = reader.join().unwrap();
+        assert_eq!(seen + missed, last);
+        assert!(0 < seen);
+    }
+}
+
+/// Returns how many events it saw and how many it was told it missed.
+fn read_all(log: &Log, last: u64) -> (u64, u64) {
+    let (mut cursor, mut seen, mut missed) = (1, 0, 0);
+    while cursor <= last {
+        let pass = log.pass();
+        let names = log.names();
+        let names = names.as_ref().unwrap();
+        while cursor < pass.published() {
+            let slot = match pass.slot(cursor) {
+                Held::Here(slot) => slot,
+                Held::PassFull => break,
+                Held::Lapped => {
+                    let oldest = log.oldest();
+                    assert!(cursor < oldest, "what is gone is below the window");
+                    missed += oldest - cursor;
+                    cursor = oldest;
+                    break;
+                }
+            };
+            let json = pass.json(cursor).unwrap();
+            let name = names.name(slot.route).unwrap();
+            assert!(json == told(cursor, name), "{cursor} on {name}");
+            cursor += 1;
+            seen += 1;
+        }
+        thread::yield_now();
+    }
+    (seen, missed)
+}
+
+/// Publishes `last` events, each on a new channel where there is room for one. Returns how many numbers were reused.
+fn write_all(mut writer: Writer, last: u64) -> u64 {
+    for seq in 1..=last {
+        let wanted = named(seq as u32 / 64);
+        let fallback = named(0);
+        let (channel, route) = match writer.intern(&wanted) {
+            Ok(route) => (wanted, route),
+            Err(ChannelsFull) => {
+                let route = writer.intern(&fallback).unwrap();
+                (fallback, route)
+            }
+        };
+        let json = told(seq, &channel);
+        writer.append(route, &Encoded { json: &[&json], sse_head: &[b"data: "], timestamp_ms: 0 });
+        if seq % 7 == 0 || seq == last {
+            writer.publish();
+        }
+    }
+    let names = writer.log().names();
+    names.as_ref().unwrap().reuses()
+}
+
+fn told(seq: u64, channel: &Channel) -> Vec<u8> {
+    format!("{seq} {channel}").into_bytes()
+}

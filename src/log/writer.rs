@@ -1,0 +1,383 @@
+//! The one writer: appends events, publishes them, and moves the window.
+
+use std::collections::VecDeque;
+
+use super::channels::{ChannelsFull, Interner};
+use super::chunk::{CHUNK_BYTES, Chunk};
+use super::pass::SSE_TAIL;
+use super::segment::{SEGMENT_EVENTS, SPLIT_JSON_BYTES, Segment, number_of};
+use super::slot::{ChannelId, Slot, Span, Stream};
+use super::{Log, Retention, SEGMENTS_MIN};
+use crate::sync::{Arc, Ordering};
+use crate::wire::websocket::{HEADER_BYTES_MAX, Opcode, write_header};
+use crate::words::channel::Channel;
+
+/// An event ready to be written, in pieces that are copied once, into the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded<'a> {
+    /// The event's JSON text.
+    pub json: &'a [&'a [u8]],
+    /// What stands before the JSON in an SSE block.
+    pub sse_head: &'a [&'a [u8]],
+    /// Unix milliseconds.
+    pub timestamp_ms: u64,
+}
+
+/// The largest frame that an event of `json_bytes` takes, for asserting that limits fit [`FRAME_BYTES_MAX`].
+#[must_use]
+pub const fn frame_bytes_max(json_bytes: usize) -> usize {
+    json_bytes + HEADER_BYTES_MAX
+}
+
+/// The writing side of a [`Log`]; there is one.
+pub struct Writer {
+    log: Arc<Log>,
+    retention: Retention,
+    interner: Interner,
+    /// The next sequence number to be given out.
+    next: u64,
+    /// What `published` is; `published..next` is appended and not yet visible.
+    published: u64,
+    /// What `oldest` is.
+    oldest: u64,
+    /// Frame bytes in `oldest..next`.
+    window_bytes: usize,
+    /// Frame bytes in all reachable segments.
+    held_bytes: usize,
+    /// The reachable segments, oldest first, with their frame bytes; the last one is being written.
+    held: VecDeque<(Arc<Segment>, usize)>,
+    /// Where the next frame goes, by stream.
+    tails: [Tail; 2],
+    /// Segments out of reach that readers may still hold, oldest first.
+    retired: VecDeque<Arc<Segment>>,
+    /// Segments nobody holds.
+    spare: Vec<Arc<Segment>>,
+    /// Chunks nobody holds.
+    pool: Vec<Chunk>,
+}
+
+/// Where the next frame of a stream goes.
+#[derive(Clone, Copy, Default)]
+struct Tail {
+    /// Chunks put into the segment so far.
+    chunks: usize,
+    /// Bytes written to the last of them.
+    used: usize,
+    /// Its capacity.
+    capacity: usize,
+}
+
+impl Writer {
+    pub(super) fn new(log: Arc<Log>, retention: Retention) -> Writer {
+        let segments = log.places.len();
+        Writer {
+            interner: Interner::new(retention.channels_max),
+            next: log.first,
+            published: log.first,
+            oldest: log.first,
+            window_bytes: 0,
+            held_bytes: 0,
+            held: VecDeque::with_capacity(segments + 1),
+            tails: [Tail::default(); 2],
+            retired: VecDeque::new(),
+            spare: (0..segments).map(|_| Arc::new(Segment::new())).collect(),
+            pool: (0..POOL_CHUNKS_MAX.min(segments)).map(|_| Chunk::new(CHUNK_BYTES)).collect(),
+            retention,
+            log,
+        }
+    }
+
+    /// The log that this writes.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The next sequence number to be given out.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The number of `channel`, given now if it has none. It stays the channel's at least until the event that is next
+    /// now is out of reach, so that the channels of a whole batch may be interned before its first event is appended.
+    /// When all numbers are taken, channels whose last event is long out of reach are forgotten first.
+    ///
+    /// # Errors
+    /// [`ChannelsFull`] when there are none of those either.
+    pub fn intern(&mut self, channel: &Channel) -> Result<ChannelId, ChannelsFull> {
+        if let Some(id) = self.interner.get(channel, self.next) {
+            return Ok(id);
+        }
+        if self.interner.is_full() {
+            self.forget_channels();
+        }
+        self.interner.intern(channel, self.next)
+    }
+
+    /// Appends an event; readers see it at the next [`Writer::publish`]. Cost: one copy of its bytes (two where its
+    /// SSE form is not split), no allocation once warm.
+    ///
+    /// # Panics
+    /// If `route` was not given by [`Writer::intern`], if a frame is larger than [`FRAME_BYTES_MAX`], or if more than
+    /// [`BATCH_EVENTS_MAX`] events are appended without a publish.
+    pub fn append(&mut self, route: ChannelId, event: &Encoded<'_>) -> u64 {
+        let seq = self.next;
+        if self.held.back().is_none_or(|(segment, _)| segment.number != number_of(seq)) {
+            self.open_segment(number_of(seq));
+        }
+        let json_bytes: usize = event.json.iter().map(|part| part.len()).sum();
+        let web_socket = self.write_web_socket(event, json_bytes);
+        let sse = self.write_sse(event, json_bytes);
+        // Relaxed: only this thread writes heads.
+        let head = self.log.heads[route.index()].load(Ordering::Relaxed);
+        let back = if head == 0 { 0 } else { u32::try_from(seq - head).unwrap_or(0) };
+        let slot = Slot { timestamp_ms: event.timestamp_ms, web_socket, sse, route, back };
+        let (segment, bytes) = self.held.back_mut().expect("a segment is open");
+        // SAFETY: S1 – `seq` is not published, and no slot is written twice.
+        unsafe { segment.put_slot(seq, slot) };
+        *bytes += slot.bytes();
+        self.window_bytes += slot.bytes();
+        self.held_bytes += slot.bytes();
+        self.log.appended.store(seq + 1, APPENDED);
+        if !cfg!(fanfare_mutant = "head_after_publish") {
+            self.log.heads[route.index()].store(seq, HEAD);
+        }
+        self.next = seq + 1;
+        seq
+    }
+
+    /// Makes everything appended visible, then moves the window on. Returns the new `published`.
+    pub fn publish(&mut self) -> u64 {
+        #[cfg(not(fanfare_mutant = "names_after_publish"))]
+        self.publish_names();
+        self.log.published.store(self.next, PUBLISHED);
+        #[cfg(fanfare_mutant = "names_after_publish")]
+        self.publish_names();
+        #[cfg(fanfare_mutant = "head_after_publish")]
+        for seq in self.published..self.next {
+            self.log.heads[self.own_slot(seq).route.index()].store(seq, HEAD);
+        }
+        self.published = self.next;
+        self.move_window();
+        self.drop_held();
+        self.published
+    }
+
+    fn publish_names(&mut self) {
+        if let Some(names) = self.interner.take_changed() {
+            self.log.names.swap(Some(Arc::new(names)));
+        }
+    }
+
+    fn write_web_socket(&mut self, event: &Encoded<'_>, json_bytes: usize) -> Span {
+        let mut header = [0; HEADER_BYTES_MAX];
+        let header_len = write_header(Opcode::Text, json_bytes, &mut header);
+        let span = self.take_span(Stream::WebSocket, header_len + json_bytes);
+        self.write_parts(Stream::WebSocket, span, [&[&header[..header_len]], event.json, &[]]);
+        span
+    }
+
+    fn write_sse(&mut self, event: &Encoded<'_>, json_bytes: usize) -> Span {
+        let head_bytes: usize = event.sse_head.iter().map(|part| part.len()).sum();
+        let (json, json_bytes) =
+            if json_bytes < SPLIT_JSON_BYTES { (event.json, json_bytes) } else { (&[][..], 0) };
+        let span = self.take_span(Stream::Sse, head_bytes + json_bytes + SSE_TAIL.len());
+        self.write_parts(Stream::Sse, span, [event.sse_head, json, &[SSE_TAIL]]);
+        span
+    }
+
+    fn write_parts(&self, stream: Stream, span: Span, parts: [&[&[u8]]; 3]) {
+        let (segment, _) = self.held.back().expect("a segment is open");
+        // SAFETY: S1 – the span was taken for an event that is not published, and its chunk was put in.
+        unsafe { segment.write(stream, span, parts.into_iter().flatten()) };
+    }
+
+    /// Room for `len` bytes of `stream` in the open segment; a frame never lies across two chunks.
+    fn take_span(&mut self, stream: Stream, len: usize) -> Span {
+        assert!(len <= FRAME_BYTES_MAX, "a frame of {len} bytes is larger than the log can address");
+        let tail = self.tails[stream as usize];
+        if tail.capacity < tail.used + len {
+            let chunk = if len <= CHUNK_BYTES { self.pool.pop() } else { None };
+            let chunk = chunk.unwrap_or_else(|| Chunk::new(len));
+            self.tails[stream as usize] =
+                Tail { chunks: tail.chunks + 1, used: 0, capacity: chunk.capacity() };
+            let (segment, _) = self.held.back().expect("a segment is open");
+            // SAFETY: S1 – no slot points at an index that was not used before.
+            unsafe { segment.put_chunk(stream, tail.chunks, chunk) };
+        }
+        let tail = &mut self.tails[stream as usize];
+        let span = Span::new(tail.chunks - 1, tail.used, len);
+        tail.used += len;
+        span
+    }
+
+    /// Puts an empty segment numbered `number` in its place; what was there goes out of reach.
+    fn open_segment(&mut self, number: u64) {
+        if self.held.len() == self.log.places.len() {
+            self.drop_oldest_segment();
+        }
+        self.recycle();
+        let mut segment = self.spare.pop().unwrap_or_else(|| Arc::new(Segment::new()));
+        Arc::get_mut(&mut segment).expect("a spare segment is held by nobody else").number = number;
+        let place = number as usize & (self.log.places.len() - 1);
+        self.log.places[place].swap(Some(Arc::clone(&segment)));
+        self.held.push_back((segment, 0));
+        self.tails = [Tail::default(); 2];
+    }
+
+    /// Takes retired segments back that no reader holds any more (L4).
+    fn recycle(&mut self) {
+        for _ in 0..self.retired.len() {
+            let Some(mut segment) = self.retired.pop_front() else { break };
+            #[cfg(fanfare_mutant = "reuse_unproven")]
+            // SAFETY: none, on purpose: this mutant shows that the model catches reuse without proof.
+            let owned = Some(unsafe { &mut *Arc::as_ptr(&segment).cast_mut() });
+            #[cfg(not(fanfare_mutant = "reuse_unproven"))]
+            let owned = Arc::get_mut(&mut segment);
+            match owned {
+                Some(owned) => {
+                    let pool = &mut self.pool;
+                    owned.take_chunks(|chunk| {
+                        if chunk.capacity() == CHUNK_BYTES && pool.len() < POOL_CHUNKS_MAX {
+                            pool.push(chunk);
+                        }
+                    });
+                    self.spare.push(segment);
+                }
+                None => self.retired.push_back(segment),
+            }
+        }
+    }
+
+    /// Moves `oldest` so that the window is within the retention, marking what leaves it.
+    fn move_window(&mut self) {
+        let by_events = self.published.saturating_sub(self.retention.events as u64);
+        let before = self.oldest;
+        #[cfg(fanfare_mutant = "oldest_before_evicted")]
+        self.log.oldest.store(by_events.max(before), OLDEST);
+        while self.oldest < self.published
+            && (self.oldest < by_events || self.retention.bytes < self.window_bytes)
+        {
+            self.evict(self.oldest, &self.own_slot(self.oldest));
+        }
+        if before < self.oldest {
+            self.log.oldest.store(self.oldest, OLDEST);
+        }
+    }
+
+    /// Lets go of whole segments below the window while more bytes are held than may be.
+    fn drop_held(&mut self) {
+        let retired = self.retired.len();
+        while self.retention.bytes < self.held_bytes
+            && self.held.front().is_some_and(|(segment, _)| segment.number < number_of(self.oldest))
+            && 1 < self.held.len()
+        {
+            self.drop_oldest_segment();
+        }
+        if retired < self.retired.len() {
+            // Now and not when the next segment is opened, so that large chunks go back to the allocator at once.
+            self.recycle();
+        }
+    }
+
+    /// Takes the oldest segment out of reach; events of it that were still in the window leave it first.
+    fn drop_oldest_segment(&mut self) {
+        let Some((segment, bytes)) = self.held.pop_front() else { return };
+        let end = (segment.number + 1) * SEGMENT_EVENTS as u64;
+        assert!(end <= self.published, "at most {BATCH_EVENTS_MAX} events are published at once");
+        let place = segment.number as usize & (self.log.places.len() - 1);
+        #[cfg(fanfare_mutant = "place_before_oldest")]
+        self.log.places[place].swap(None);
+        // Only a batch that is larger than the slack between window and places finds any.
+        while self.oldest < end {
+            // SAFETY: this thread wrote the slot.
+            let slot = unsafe { segment.slot(self.oldest) };
+            self.evict(self.oldest, &slot);
+        }
+        // Before the place is emptied: who finds it empty also finds the event below `oldest`.
+        self.log.oldest.store(self.oldest, OLDEST);
+        self.held_bytes -= bytes;
+        self.log.places[place].swap(None);
+        self.retired.push_back(segment);
+    }
+
+    /// Moves the writer's own `oldest` past `seq`, leaving a mark for its channel.
+    fn evict(&mut self, seq: u64, slot: &Slot) {
+        self.log.evicted[slot.route.index()].store(seq, Ordering::Release);
+        self.window_bytes -= slot.bytes();
+        self.oldest = seq + 1;
+    }
+
+    /// The descriptor of an event that this writer still holds.
+    fn own_slot(&self, seq: u64) -> Slot {
+        let (front, _) = self.held.front().expect("an event in the window is held");
+        let (segment, _) = &self.held[(number_of(seq) - front.number) as usize];
+        // SAFETY: this thread wrote the slot.
+        unsafe { segment.slot(seq) }
+    }
+
+    /// Gives back the numbers of channels whose last event lies in segments that no reader can hold.
+    fn forget_channels(&mut self) {
+        self.recycle();
+        let oldest_retired = self.retired.iter().map(|segment| segment.number).min();
+        let oldest_held = self.held.front().map_or(0, |(segment, _)| segment.number);
+        let reachable =
+            oldest_retired.map_or(oldest_held, |number| number.min(oldest_held)) * SEGMENT_EVENTS as u64;
+        let log = &self.log;
+        // Relaxed: only this thread writes heads.
+        let head = |id: ChannelId| log.heads[id.index()].load(Ordering::Relaxed);
+        let forgotten = self.interner.forget(reachable, head);
+        if forgotten.is_empty() {
+            return;
+        }
+        // Before the marks are wiped: who finds a wiped mark also finds that it says nothing.
+        if !cfg!(fanfare_mutant = "forgotten_after_wipe") {
+            log.forgotten_below.store(reachable, Ordering::Release);
+        }
+        for id in forgotten {
+            log.heads[id.index()].store(0, Ordering::Release);
+            log.evicted[id.index()].store(0, Ordering::Release);
+        }
+        #[cfg(fanfare_mutant = "forgotten_after_wipe")]
+        log.forgotten_below.store(reachable, Ordering::Release);
+    }
+
+    /// How many segments there are.
+    #[cfg(test)]
+    pub(super) fn segments(&self) -> usize {
+        self.held.len() + self.retired.len() + self.spare.len()
+    }
+
+    /// How many chunks lie in the pool, and in spare segments, where none belongs.
+    #[cfg(test)]
+    pub(super) fn idle_chunks(&self) -> (usize, usize) {
+        (self.pool.len(), self.spare.iter().map(|segment| segment.chunks()).sum())
+    }
+
+    /// Frame bytes in all reachable segments.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+}
+
+/// Chunks kept for reuse, at most; more go back to the allocator.
+const POOL_CHUNKS_MAX: usize = 1024;
+
+/// The largest frame, in bytes: what a [`Span`] can address.
+pub const FRAME_BYTES_MAX: usize = (1 << 24) - 1;
+
+/// Events that may be appended without a publish, whatever the retention: fewer than the fewest places hold.
+pub const BATCH_EVENTS_MAX: usize = (SEGMENTS_MIN - 1) * SEGMENT_EVENTS;
+
+// The orderings that [`super`] argues for; each mutant weakens one, and a loom model fails.
+
+const PUBLISHED: Ordering =
+    if cfg!(fanfare_mutant = "publish_relaxed") { Ordering::Relaxed } else { Ordering::Release };
+const APPENDED: Ordering =
+    if cfg!(fanfare_mutant = "appended_relaxed") { Ordering::Relaxed } else { Ordering::Release };
+const HEAD: Ordering =
+    if cfg!(fanfare_mutant = "head_relaxed") { Ordering::Relaxed } else { Ordering::Release };
+const OLDEST: Ordering =
+    if cfg!(fanfare_mutant = "oldest_relaxed") { Ordering::Relaxed } else { Ordering::Release };

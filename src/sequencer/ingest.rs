@@ -1,0 +1,171 @@
+//! The way in: a bounded queue to the sequencer, and the decision whether to let a submission in at all.
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use smallvec::SmallVec;
+
+use super::publication::Publication;
+use crate::sync::{AtomicUsize, Ordering};
+
+/// Events to be published together: they get consecutive sequence numbers, or none is published.
+#[derive(Debug)]
+pub struct Submission {
+    /// Whom to answer.
+    pub origin: Origin,
+    /// The events, in order; at least one.
+    pub publications: SmallVec<[Publication; 1]>,
+}
+
+impl Submission {
+    /// Bytes it takes while it waits.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.publications.iter().map(Publication::bytes).sum()
+    }
+}
+
+/// Who submitted, so that the receipt finds its way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The index of the loop, or [`Origin::NOBODY`].
+    pub loop_index: usize,
+    /// What the loop itself knows the submission by.
+    pub token: u64,
+}
+
+impl Origin {
+    /// A submission that nobody waits for.
+    pub const NOBODY: Origin = Origin { loop_index: usize::MAX, token: 0 };
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The token of its origin.
+    pub token: u64,
+    /// The sequence numbers it got, first and last, or why it got none.
+    pub outcome: Result<(u64, u64), Refusal>,
+}
+
+/// Why a submission was not published. Nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The queue is full, or the loops are too far behind: try again later.
+    #[error("the server is overloaded, try again")]
+    Overloaded,
+    /// Too many channels have events in the log.
+    #[error("too many channels are in use")]
+    ChannelsFull,
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Draining,
+}
+
+impl Refusal {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Refusal::Overloaded => "overloaded",
+            Refusal::ChannelsFull => "channels_full",
+            Refusal::Draining => "draining",
+        }
+    }
+}
+
+/// The bounded queue to the sequencer.
+#[derive(Debug)]
+pub struct Ingest {
+    sender: Sender<Submission>,
+    receiver: Receiver<Submission>,
+    /// Bytes of all that waits.
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl Ingest {
+    /// An empty queue of at most `items_max` submissions and `bytes_max` bytes.
+    #[must_use]
+    pub fn new(items_max: usize, bytes_max: usize) -> Ingest {
+        let (sender, receiver) = crossbeam_channel::bounded(items_max);
+        Ingest { sender, receiver, bytes: AtomicUsize::new(0), bytes_max }
+    }
+
+    /// Puts `submission` in the queue.
+    ///
+    /// # Errors
+    /// Gives it back when the queue is full in items or in bytes. A submission larger than the byte bound is let in
+    /// when nothing else waits, so that it is not refused for ever.
+    pub fn submit(&self, submission: Submission) -> Result<(), Submission> {
+        let bytes = submission.bytes();
+        // Relaxed: the number bounds memory, nothing travels along with it.
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before != 0 && self.bytes_max < before + bytes {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(submission);
+        }
+        self.sender.try_send(submission).map_err(|refused| {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(submission) | TrySendError::Disconnected(submission) => submission,
+            }
+        })
+    }
+
+    /// The next submission, if one waits.
+    pub fn try_take(&self) -> Option<Submission> {
+        self.receiver.try_recv().ok().map(|submission| self.took(submission))
+    }
+
+    /// Blocks until something waits, or until `timeout`; returns whether something does.
+    #[must_use]
+    pub fn wait(&self, timeout: std::time::Duration) -> bool {
+        let mut select = crossbeam_channel::Select::new();
+        select.recv(&self.receiver);
+        select.ready_timeout(timeout).is_ok()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
+    fn took(&self, submission: Submission) -> Submission {
+        self.bytes.fetch_sub(submission.bytes(), Ordering::Relaxed);
+        submission
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sequencer::publication::EventParts;
+    use crate::words::channel::Channel;
+
+    fn submission(data_bytes: usize) -> Submission {
+        let data = vec![b'1'; data_bytes];
+        let channel = Channel::parse("t:x").unwrap();
+        let parts =
+            EventParts { channel: &channel, kind: "k", data: &data, event_id: None, ids: b"", tags: b"" };
+        Submission { origin: Origin::NOBODY, publications: [Publication::new(&parts)].into_iter().collect() }
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_submission_back() {
+        let ingest = Ingest::new(2, 1 << 20);
+        assert!(ingest.submit(submission(1)).is_ok());
+        assert!(ingest.submit(submission(1)).is_ok());
+        assert!(ingest.submit(submission(1)).is_err(), "two items is the bound");
+        assert!(ingest.try_take().is_some());
+        assert!(ingest.submit(submission(1)).is_ok(), "room again");
+    }
+
+    #[test]
+    fn the_byte_bound_refuses_unless_the_queue_is_empty() {
+        let ingest = Ingest::new(10, 1000);
+        assert!(ingest.submit(submission(5000)).is_ok(), "alone it may exceed the bound");
+        assert!(ingest.submit(submission(1)).is_err());
+        assert!(ingest.try_take().is_some());
+        assert!(ingest.submit(submission(1)).is_ok());
+    }
+}

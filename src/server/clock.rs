@@ -1,0 +1,28 @@
+//! The clocks of the machine.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::event_loop::Now;
+
+/// Both clocks, from one start.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    #[must_use]
+    pub fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    /// What it is now. The first clock begins a little above 0, so that 0 can mean "never".
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let mono_ms = self.start.elapsed().as_millis() as u64 + 1000;
+        let unix_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Now { mono_ms, unix_ms }
+    }
+}

@@ -1,0 +1,57 @@
+//! The demonstration feed: bundled real events, published in a circle, so that the page has something to show.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::clock::Clock;
+use crate::hub::Hub;
+use crate::sequencer::{Origin, Submission};
+use crate::session::publish::{Envelope, publication};
+
+/// GitHub webhook payloads, one a line; `loadgen/corpus/NOTICE` says where they come from.
+const CORPUS: &[u8] = include_bytes!("../../loadgen/corpus/github-events.ndjson.gz");
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    channel: String,
+    kind: String,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+/// Publishes `rate` events a second until `stop`. An event that the server refuses, being busy or draining, is left out.
+pub(super) fn run(hub: &Hub, rate: u32, clock: Clock, stop: &AtomicBool) {
+    let mut text = String::new();
+    if let Err(error) = flate2::read::GzDecoder::new(CORPUS).read_to_string(&mut text) {
+        eprintln!("fanfare: the bundled events cannot be read: {error}");
+        return;
+    }
+    let pause = Duration::from_secs(1) / rate.max(1);
+    for line in text.lines().cycle() {
+        if stop.load(Ordering::Acquire) || hub.is_draining() {
+            return;
+        }
+        if let Ok(Line { channel, kind, payload }) = serde_json::from_str(line) {
+            let envelope = Envelope {
+                channel: channel.into(),
+                event: kind.into(),
+                data: Some(payload),
+                event_id: None,
+                ids: None,
+                tags: None,
+            };
+            if let Ok(publication) = publication(&envelope, &hub.limits) {
+                let submission = Submission {
+                    origin: Origin::NOBODY,
+                    publications: std::iter::once(publication).collect(),
+                };
+                let _ = hub.submit(submission, clock.now().unix_ms);
+            }
+        }
+        std::thread::sleep(pause);
+    }
+}

@@ -1,0 +1,180 @@
+//! What stands between the kernel and an event loop: the poll, the listeners, and sleep.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::clock::Clock;
+use super::socket::TcpLink;
+use crate::event_loop::{ConnectionId, EventLoop};
+use crate::hub::Hub;
+use crate::session::request::Door;
+
+/// A loop with its poll.
+pub(super) struct Driver {
+    hub: Arc<Hub>,
+    index: usize,
+    poll: Poll,
+    event_loop: EventLoop<TcpLink>,
+    clock: Clock,
+    listeners: Vec<Listener>,
+    /// When the drain ends, whatever is left.
+    drain_end_ms: Option<u64>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    door: Door,
+    /// Connections may wait; edges do not tell twice.
+    pending: bool,
+    /// Not before this, after the system refused us a descriptor.
+    not_before_ms: u64,
+}
+
+/// The waker's token; listeners stand right below it, connections count from 0.
+const WAKER: Token = Token(usize::MAX);
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// Connections accepted in one turn from one listener.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// How long to leave a listener alone when the system has no descriptor for us.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// A poll, and what wakes it.
+pub(super) fn new_poll() -> io::Result<(Poll, Arc<Waker>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    Ok((poll, waker))
+}
+
+impl Driver {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        index: usize,
+        poll: Poll,
+        event_loop: EventLoop<TcpLink>,
+        clock: Clock,
+    ) -> io::Result<Driver> {
+        Ok(Driver { hub, index, poll, event_loop, clock, listeners: Vec::new(), drain_end_ms: None })
+    }
+
+    /// Accepts connections of `socket` too.
+    pub(super) fn listen(&mut self, mut socket: TcpListener, door: Door) -> io::Result<()> {
+        let token = Token(WAKER.0 - 1 - self.listeners.len());
+        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        self.listeners.push(Listener { socket, door, pending: true, not_before_ms: 0 });
+        Ok(())
+    }
+
+    /// Turns until the drain is over.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let slept = self.sleep(&mut events);
+            if slept {
+                self.event_loop.wake();
+            }
+            for event in &events {
+                let token = event.token();
+                if token == WAKER {
+                    continue;
+                }
+                match self.listeners.get_mut(WAKER.0 - 1 - token.0) {
+                    Some(listener) => listener.pending = true,
+                    None => {
+                        // A closed or broken socket is found out by reading it.
+                        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                        let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+                        self.event_loop.ready(ConnectionId(token.0 as u64), readable, writable);
+                    }
+                }
+            }
+            let now = self.clock.now();
+            if self.hub.is_draining() {
+                self.listeners.clear();
+                let deadline = self.hub.limits.drain_deadline.as_millis() as u64;
+                let end_ms = *self.drain_end_ms.get_or_insert(now.mono_ms + deadline);
+                if self.event_loop.is_done() || end_ms <= now.mono_ms {
+                    return;
+                }
+            }
+            self.accept(now.mono_ms);
+            self.event_loop.turn(now);
+        }
+    }
+
+    /// Waits for something to do; returns whether the loop really lay down, with nothing to do.
+    fn sleep(&mut self, events: &mut Events) -> bool {
+        let now_ms = self.clock.now().mono_ms;
+        let accept_ms = self
+            .listeners
+            .iter()
+            .filter(|listener| listener.pending)
+            .map(|listener| listener.not_before_ms)
+            .min();
+        let bell = &self.hub.desks()[self.index].bell;
+        let mut lay_down = false;
+        let mut timeout = Some(Duration::ZERO);
+        if !self.event_loop.has_work() {
+            bell.lie_down();
+            // The look after lying down is what makes it impossible to miss a ring.
+            lay_down = !self.event_loop.has_work();
+            if lay_down {
+                let deadline =
+                    self.event_loop.deadline_ms().into_iter().chain(accept_ms).chain(self.drain_end_ms).min();
+                timeout = deadline.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)));
+            }
+        }
+        // A failure leaves the events empty: the turn finds what it finds.
+        if self.poll.poll(events, timeout).is_err() {
+            events.clear();
+        }
+        bell.get_up();
+        lay_down
+    }
+
+    /// Accepts what waits, within a budget.
+    fn accept(&mut self, now_ms: u64) {
+        let stall_max = self.hub.limits.stall_max;
+        for listener in &mut self.listeners {
+            if !listener.pending || now_ms < listener.not_before_ms {
+                continue;
+            }
+            for _ in 0..ACCEPTS_PER_TURN {
+                match listener.socket.accept() {
+                    Ok((mut stream, _)) => {
+                        TcpLink::prepare(&stream, stall_max);
+                        let registry = self.poll.registry();
+                        self.event_loop.accept(listener.door, |id| {
+                            // Both interests once: never touched again. It fails only for want of kernel memory, and
+                            // then the connection ends by its deadline.
+                            let interests = Interest::READABLE | Interest::WRITABLE;
+                            let _ = registry.register(&mut stream, Token(id.0 as usize), interests);
+                            TcpLink(stream)
+                        });
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        listener.pending = false;
+                        break;
+                    }
+                    Err(error) if is_of_the_peer(&error) => {}
+                    Err(_) => {
+                        listener.not_before_ms = now_ms + ACCEPT_PAUSE_MS;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether only the connection that was about to be accepted is concerned.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
+}

@@ -1,0 +1,164 @@
+//! A running server: listeners, one thread a loop, the sequencer's thread, and the way to end it all.
+
+mod clock;
+mod demo;
+mod driver;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+
+pub use clock::Clock;
+
+use crate::event_loop::EventLoop;
+use crate::hub::{Hub, run_sequencer};
+use crate::session::request::Door;
+use crate::sync::bell::Waker;
+use crate::words::cursor::Epoch;
+use crate::words::limits::Limits;
+use driver::Driver;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everybody may connect; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where operators may connect; port 0 takes a free one.
+    pub admin_listen: SocketAddr,
+    /// Event loops, at least one. With one, the sequencer sits inside it.
+    pub loops: usize,
+    /// Every bound.
+    pub limits: Limits,
+    /// Events a second of the bundled real ones to publish in a circle; 0 for none.
+    pub demo_rate: u32,
+}
+
+/// A server that runs until it is drained.
+pub struct Server {
+    hub: Arc<Hub>,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    loops: Vec<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Binds the listeners and starts the threads.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, or the system refuses a thread or an epoll.
+    pub fn start(config: Config) -> anyhow::Result<Server> {
+        let loops = config.loops.max(1);
+        let listeners = socket::listeners(config.listen, loops)
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let admin = socket::listeners(config.admin_listen, 1)
+            .with_context(|| format!("cannot listen on {} (admin)", config.admin_listen))?;
+        let address = listeners[0].local_addr()?;
+        let admin_address = admin[0].local_addr()?;
+
+        let polls: Vec<(mio::Poll, Arc<mio::Waker>)> =
+            (0..loops).map(|_| driver::new_poll()).collect::<Result<_, _>>()?;
+        let wakers =
+            polls.iter().map(|(_, waker)| Box::new(PollWaker(Arc::clone(waker))) as Box<dyn Waker>).collect();
+        let is_inline = loops == 1;
+        let clock = Clock::start();
+        let epoch = Epoch::from_bits(random_bits());
+        let (hub, sequencer) = Hub::new(config.limits, epoch, wakers, is_inline);
+        let stop = Arc::new(AtomicBool::new(false));
+
+        let mut server = Server { hub, address, admin_address, loops: Vec::new(), others: Vec::new(), stop };
+        let mut sequencer = Some(sequencer);
+        let mut admin = Some(admin);
+        for (index, ((poll, _), listener)) in polls.into_iter().zip(listeners).enumerate() {
+            let own_sequencer = if is_inline { sequencer.take() } else { None };
+            let event_loop = EventLoop::new(Arc::clone(&server.hub), index, own_sequencer, clock.now());
+            let mut driver = Driver::new(Arc::clone(&server.hub), index, poll, event_loop, clock)?;
+            driver.listen(listener, Door::Public)?;
+            for listener in admin.take().into_iter().flatten() {
+                driver.listen(listener, Door::Admin)?;
+            }
+            server.loops.push(spawn(format!("loop-{index}"), move || driver.run())?);
+        }
+        if let Some(sequencer) = sequencer {
+            let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
+            let run = move || run_sequencer(&hub, sequencer, || clock.now().unix_ms, &stop);
+            server.others.push(spawn("sequencer".into(), run)?);
+        }
+        if 0 < config.demo_rate {
+            let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
+            let run = move || demo::run(&hub, config.demo_rate, clock, &stop);
+            server.others.push(spawn("demo".into(), run)?);
+        }
+        Ok(server)
+    }
+
+    /// Where everybody may connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators may connect.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The shared middle, for whoever wants to look in.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Begins to shut down; [`Server::join`] returns when it is done.
+    pub fn drain(&self) {
+        self.hub.drain();
+    }
+
+    /// Waits for the end of a drain: every connection told, or the deadline past.
+    pub fn join(self) {
+        for handle in self.loops {
+            // A panic in a loop has ended the process already.
+            let _ = handle.join();
+        }
+        self.stop.store(true, Ordering::Release);
+        for handle in self.others {
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Starts a named thread; if it panics the process ends, since nobody could go on without it.
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let title = name.clone();
+    std::thread::Builder::new().name(name).spawn(move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            eprintln!("fanfare: the thread '{title}' has failed; the server cannot go on");
+            std::process::abort();
+        }
+    })
+}
+
+/// Wakes a loop out of its poll.
+struct PollWaker(Arc<mio::Waker>);
+
+impl Waker for PollWaker {
+    fn wake(&self) {
+        // It fails only if the loop is gone, which needs no waking.
+        let _ = self.0.wake();
+    }
+}
+
+/// Bits that differ from start to start.
+fn random_bits() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    hasher.write_u64(Clock::start().now().unix_ms);
+    hasher.finish()
+}

@@ -1,0 +1,83 @@
+//! Sockets: listeners, and TCP connections as links.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::event_loop::Link;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Bytes that the kernel takes for a peer before it has sent those it has: a peer that does not read costs tens of KiB
+/// of kernel memory instead of megabytes, and what waits in the log waits for everybody at once.
+#[cfg(target_os = "linux")]
+const NOT_SENT_BYTES: u32 = 16 << 10;
+
+/// `count` listeners on one address, each with its own queue of connections.
+pub(super) fn listeners(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    // Several sockets share an address only if they say so, and then a second server could take half of our
+    // connections unnoticed: so whoever comes second fails at this first one, which does not share.
+    let first = bind(address, false)?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let sockets = if count == 1 {
+        vec![first]
+    } else {
+        drop(first);
+        (0..count).map(|_| bind(address, true)).collect::<io::Result<_>>()?
+    };
+    sockets
+        .into_iter()
+        .map(|socket| {
+            socket.listen(BACKLOG)?;
+            Ok(TcpListener::from_std(socket.into()))
+        })
+        .collect()
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// A TCP connection.
+pub(super) struct TcpLink(pub(super) TcpStream);
+
+impl TcpLink {
+    /// Sets what every connection is given. An option that the system does not know is no reason to refuse a client.
+    pub(super) fn prepare(stream: &TcpStream, stall_max: Duration) {
+        let socket = SockRef::from(stream);
+        let _ = socket.set_tcp_nodelay(true);
+        #[cfg(target_os = "linux")]
+        {
+            let _ = socket.set_tcp_notsent_lowat(NOT_SENT_BYTES);
+            let _ = socket.set_tcp_user_timeout(Some(stall_max));
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = stall_max;
+    }
+}
+
+impl Link for TcpLink {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(slices)
+    }
+
+    fn finish(&mut self) {
+        // It fails only if the peer is gone already.
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+}

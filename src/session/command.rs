@@ -1,0 +1,240 @@
+//! What a WebSocket client asks for, one JSON object a message.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use super::publish::{Envelope, publication};
+use crate::sequencer::Publication;
+use crate::words::channel::Pattern;
+use crate::words::cursor::Since;
+use crate::words::limits::Limits;
+
+/// A command, and what its answer shall echo.
+#[derive(Debug)]
+pub struct Command {
+    /// What is asked for.
+    pub verb: Verb,
+    /// The client's own id of the command: a JSON string or number, as it was written.
+    pub id: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Verb {
+    /// Get the events of these channels, from `since` on.
+    Subscribe {
+        /// What to get, with the text to echo.
+        patterns: SmallVec<[(Pattern, String); 1]>,
+        /// From where on; from now on unless given.
+        since: Option<Since>,
+    },
+    /// No longer get the events of these channels.
+    Unsubscribe {
+        /// What to end, with the text to echo.
+        patterns: SmallVec<[(Pattern, String); 1]>,
+    },
+    /// Say what is subscribed to.
+    List,
+    /// Publish an event.
+    Publish(Box<Publication>),
+    /// Answer.
+    Ping,
+}
+
+/// Why a command is refused; the connection lives on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CommandError {
+    /// Stable code.
+    pub code: &'static str,
+    /// A sentence for the person who wrote the client.
+    pub message: String,
+    /// The client's own id of the command, if it could be read.
+    pub id: Option<String>,
+}
+
+/// Any command as it stands in the message.
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(rename = "type", borrow)]
+    verb: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, alias = "repository")]
+    channel: Option<Cow<'a, str>>,
+    channels: Option<Vec<String>>,
+    #[serde(borrow)]
+    since: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ids: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tags: Option<&'a RawValue>,
+    #[serde(borrow)]
+    filter: Option<&'a RawValue>,
+    #[serde(borrow)]
+    on_slow: Option<&'a RawValue>,
+    #[serde(borrow)]
+    last: Option<&'a RawValue>,
+}
+
+/// Reads a text message. Members that no command knows are ignored, as clients of other versions may send them; those
+/// that would change what is received and are not served are refused.
+///
+/// # Errors
+/// [`CommandError`], to be answered as an `error` message.
+pub fn parse(text: &str, limits: &Limits) -> Result<Command, CommandError> {
+    let refuse =
+        |code, message: String, id: Option<&str>| CommandError { code, message, id: id.map(str::to_owned) };
+    let raw: Raw<'_> = serde_json::from_str(text)
+        .map_err(|error| refuse("bad_message", format!("Invalid message format: {error}"), None))?;
+    let id = match raw.id.map(RawValue::get) {
+        Some(id)
+            if ID_BYTES_MAX < id.len()
+                || !id.starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) =>
+        {
+            let message = format!(
+                "Invalid message format: id must be a string or a number of at most {ID_BYTES_MAX} bytes"
+            );
+            return Err(refuse("bad_message", message, None));
+        }
+        id => id,
+    };
+    let refuse = |code, message: String| refuse(code, message, id);
+    let unserved = [("filter", raw.filter), ("on_slow", raw.on_slow), ("last", raw.last)];
+    if let Some((name, _)) = unserved.iter().find(|(_, member)| member.is_some()) {
+        return Err(refuse("unsupported", format!("'{name}' is not served by this version")));
+    }
+    let verb = match &*raw.verb {
+        "subscribe" => {
+            let since =
+                raw.since.map(since_of).transpose().map_err(|message| refuse("bad_cursor", message))?;
+            Verb::Subscribe {
+                patterns: patterns_of(&raw, limits).map_err(|(code, message)| refuse(code, message))?,
+                since,
+            }
+        }
+        "unsubscribe" => Verb::Unsubscribe {
+            patterns: patterns_of(&raw, limits).map_err(|(code, message)| refuse(code, message))?,
+        },
+        "list" => Verb::List,
+        "ping" => Verb::Ping,
+        "publish" => {
+            let (Some(channel), Some(event)) = (raw.channel, raw.event) else {
+                let message = "Invalid message format: publish needs 'channel' and 'event'";
+                return Err(refuse("bad_message", message.to_owned()));
+            };
+            let envelope = Envelope {
+                channel,
+                event,
+                data: raw.data,
+                event_id: raw.event_id,
+                ids: raw.ids,
+                tags: raw.tags,
+            };
+            let publication =
+                publication(&envelope, limits).map_err(|error| refuse(error.code, error.detail))?;
+            Verb::Publish(Box::new(publication))
+        }
+        other => {
+            let message = format!(
+                "Invalid message format: unknown type `{}`",
+                other.chars().take(40).collect::<String>()
+            );
+            return Err(refuse("bad_message", message));
+        }
+    };
+    Ok(Command { verb, id: id.map(str::to_owned) })
+}
+
+fn patterns_of(
+    raw: &Raw<'_>,
+    limits: &Limits,
+) -> Result<SmallVec<[(Pattern, String); 1]>, (&'static str, String)> {
+    let one = raw.channel.as_deref().into_iter();
+    let many = raw.channels.iter().flatten().map(String::as_str);
+    let mut patterns: SmallVec<[(Pattern, String); 1]> = SmallVec::new();
+    for text in one.chain(many) {
+        if limits.subscriptions_max <= patterns.len() {
+            return Err(("subscription_limit", limit_message(limits)));
+        }
+        let pattern =
+            Pattern::parse(text).map_err(|error| ("bad_channel", format!("invalid channel: {error}")))?;
+        patterns.push((pattern, text.to_owned()));
+    }
+    if patterns.is_empty() {
+        return Err(("bad_message", "Invalid message format: missing field `channel`".to_owned()));
+    }
+    Ok(patterns)
+}
+
+/// What is said at the bound on subscriptions.
+#[must_use]
+pub fn limit_message(limits: &Limits) -> String {
+    format!("subscription limit exceeded: max {} subscriptions", limits.subscriptions_max)
+}
+
+/// A cursor may come as a string or as a bare number.
+fn since_of(raw: &RawValue) -> Result<Since, String> {
+    let text: Cow<'_, str> = match serde_json::from_str::<String>(raw.get()) {
+        Ok(text) => Cow::Owned(text),
+        Err(_) => Cow::Borrowed(raw.get()),
+    };
+    Since::parse(&text).map_err(|error| error.to_string())
+}
+
+/// Longest command id, in bytes of its JSON text.
+const ID_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(text: &str) -> Result<(), &'static str> {
+        let limits = Limits { subscriptions_max: 2, ..Limits::default() };
+        parse(text, &limits).map(|_| ()).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn commands_and_refusals() {
+        let check = |text: &str, expected: Result<(), &str>| assert_eq!(code(text), expected, "{text}");
+        check(r#"{"type":"subscribe","channel":"repo:a/b"}"#, Ok(()));
+        check(r#"{"type":"subscribe","repository":"repo:a/b"}"#, Ok(()));
+        check(r#"{"type":"subscribe","channels":["repo:a/b","user:x"],"since":"abc-7","id":1}"#, Ok(()));
+        check(r#"{"type":"subscribe","channel":"repo:a/b","since":7,"later":true}"#, Ok(()));
+        check(r#"{"type":"subscribe","channels":["t:a","t:b","t:c"]}"#, Err("subscription_limit"));
+        check(r#"{"type":"subscribe","channel":"nonsense"}"#, Err("bad_channel"));
+        check(r#"{"type":"subscribe"}"#, Err("bad_message"));
+        check(r#"{"type":"subscribe","channels":[]}"#, Err("bad_message"));
+        check(r#"{"type":"subscribe","channel":"t:a","since":"x y"}"#, Err("bad_cursor"));
+        check(r#"{"type":"subscribe","channel":"t:a","since":-1}"#, Err("bad_cursor"));
+        check(r#"{"type":"subscribe","channel":"t:a","filter":{}}"#, Err("unsupported"));
+        check(r#"{"type":"unsubscribe","channel":"t:a","id":"x"}"#, Ok(()));
+        check(r#"{"type":"list"}"#, Ok(()));
+        check(r#"{"type":"ping","id":{}}"#, Err("bad_message"));
+        check(r#"{"type":"publish","channel":"t:a","event":"k","data":{"a":[1]}}"#, Ok(()));
+        check(r#"{"type":"publish","channel":"t:a"}"#, Err("bad_message"));
+        check(r#"{"type":"publish","channel":"t:*","event":"k"}"#, Err("bad_channel"));
+        check(r#"{"type":"dance"}"#, Err("bad_message"));
+        check("{}", Err("bad_message"));
+        check("[]", Err("bad_message"));
+        check("nonsense", Err("bad_message"));
+    }
+
+    #[test]
+    fn the_id_is_echoed_as_it_was_written() {
+        let id = |text: &str| parse(text, &Limits::default()).unwrap().id;
+        assert_eq!(id(r#"{"type":"ping","id":"a\u0041"}"#).as_deref(), Some(r#""a\u0041""#));
+        assert_eq!(id(r#"{"type":"ping","id":1.50}"#).as_deref(), Some("1.50"));
+        assert_eq!(id(r#"{"type":"ping"}"#), None);
+        let refused = parse(r#"{"type":"dance","id":7}"#, &Limits::default()).unwrap_err();
+        assert_eq!(refused.id.as_deref(), Some("7"));
+    }
+}

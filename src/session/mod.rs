@@ -1,0 +1,11 @@
+//! What a connection says, as values: requests, commands, and the texts of our answers.
+//!
+//! Pure: bytes in, values out, answers as bytes. Whoever holds the connection decides when to call and acts on what it
+//! is told; nothing here knows of sockets, clocks, tables or the log.
+
+pub mod command;
+pub mod http;
+pub mod origin;
+pub mod publish;
+pub mod reply;
+pub mod request;

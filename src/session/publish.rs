@@ -1,0 +1,265 @@
+//! What publishers send: one event, an array of them, or one a line.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use crate::sequencer::{EventParts, Publication};
+use crate::wire::json::minify;
+use crate::words::channel::Channel;
+use crate::words::kind;
+use crate::words::limits::{JSON_DEPTH_MAX, LABEL_BYTES_MAX, LABELS_MAX, Limits};
+
+/// The events of one atomic submission.
+pub type Publications = SmallVec<[Publication; 1]>;
+
+/// How the events lie in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A JSON object, or an array of them.
+    Json,
+    /// One JSON object a line.
+    Lines,
+}
+
+/// One event as a publisher writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope<'a> {
+    /// Where to.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// Of what kind.
+    #[serde(borrow)]
+    pub event: Cow<'a, str>,
+    /// What happened; `null` unless given.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
+    /// The publisher's own id.
+    #[serde(borrow)]
+    pub event_id: Option<Cow<'a, str>>,
+    /// Entities it is about.
+    #[serde(borrow)]
+    pub ids: Option<&'a RawValue>,
+    /// Its tags.
+    #[serde(borrow)]
+    pub tags: Option<&'a RawValue>,
+}
+
+/// Why a publish is refused; nothing of it was published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct PublishError {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code.
+    pub code: &'static str,
+    /// A sentence for the person who wrote the publisher.
+    pub detail: String,
+}
+
+impl PublishError {
+    fn bad(code: &'static str, detail: impl ToString) -> PublishError {
+        PublishError { status: 400, code, detail: detail.to_string() }
+    }
+
+    fn too_large(code: &'static str, detail: String) -> PublishError {
+        PublishError { status: 413, code, detail }
+    }
+}
+
+/// Reads a body. Returns the events, and whether they came as a batch (an array or lines, of whatever length).
+///
+/// # Errors
+/// 400 for anything malformed, 413 for too many or too large events. One bad event refuses the whole batch.
+pub fn parse_body(
+    body: &[u8],
+    framing: Framing,
+    limits: &Limits,
+) -> Result<(Publications, bool), PublishError> {
+    let text = std::str::from_utf8(body).map_err(|error| PublishError::bad("bad_json", error))?;
+    match framing {
+        Framing::Lines => {
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            let envelopes = lines.enumerate().map(|(at, line)| {
+                serde_json::from_str(line)
+                    .map_err(|error| PublishError::bad("bad_json", format!("event {}: {error}", at + 1)))
+            });
+            Ok((batch(envelopes, limits)?, true))
+        }
+        Framing::Json if text.trim_start().starts_with('[') => {
+            let envelopes: Vec<Envelope<'_>> = from_json(text)?;
+            Ok((batch(envelopes.into_iter().map(Ok), limits)?, true))
+        }
+        Framing::Json => Ok((std::iter::once(publication(&from_json(text)?, limits)?).collect(), false)),
+    }
+}
+
+/// Reads a body that is the data of one event.
+///
+/// # Errors
+/// As [`parse_body`].
+pub fn parse_data(
+    channel: &str,
+    kind: &str,
+    event_id: Option<&str>,
+    body: &[u8],
+    limits: &Limits,
+) -> Result<Publications, PublishError> {
+    let publication = render(&checked(channel, kind, event_id)?, body, &[], &[], limits)?;
+    Ok(std::iter::once(publication).collect())
+}
+
+/// Checks one event and renders it.
+///
+/// # Errors
+/// As [`parse_body`].
+pub fn publication(envelope: &Envelope<'_>, limits: &Limits) -> Result<Publication, PublishError> {
+    let checked = checked(&envelope.channel, &envelope.event, envelope.event_id.as_deref())?;
+    let data = envelope.data.map_or("null", RawValue::get);
+    let ids = labels("ids", envelope.ids, |value| value.is_string() || value.is_i64() || value.is_u64())?;
+    let tags = labels("tags", envelope.tags, serde_json::Value::is_string)?;
+    render(&checked, data.as_bytes(), &ids, &tags, limits)
+}
+
+struct Checked<'a> {
+    channel: Channel,
+    kind: Cow<'a, str>,
+    event_id: Option<&'a str>,
+}
+
+fn checked<'a>(channel: &str, kind: &'a str, event_id: Option<&'a str>) -> Result<Checked<'a>, PublishError> {
+    let channel = Channel::parse(channel).map_err(|error| PublishError::bad("bad_channel", error))?;
+    let kind = kind::normalise(kind).map_err(|error| PublishError::bad("bad_event", error))?;
+    let fits = |id: &str| !id.is_empty() && id.len() <= LABEL_BYTES_MAX && !id.chars().any(char::is_control);
+    if event_id.is_some_and(|id| !fits(id)) {
+        let detail = format!("event_id must be 1 to {LABEL_BYTES_MAX} bytes without control characters");
+        return Err(PublishError::bad("bad_event_id", detail));
+    }
+    Ok(Checked { channel, kind, event_id })
+}
+
+fn render(
+    checked: &Checked<'_>,
+    data: &[u8],
+    ids: &[u8],
+    tags: &[u8],
+    limits: &Limits,
+) -> Result<Publication, PublishError> {
+    if limits.event_bytes_max < data.len() {
+        let detail = format!("the event's data is longer than {} bytes", limits.event_bytes_max);
+        return Err(PublishError::too_large("event_too_large", detail));
+    }
+    let mut minified = Vec::with_capacity(data.len());
+    minify(data, &mut minified, JSON_DEPTH_MAX).map_err(|error| PublishError::bad("bad_json", error))?;
+    Ok(Publication::new(&EventParts {
+        channel: &checked.channel,
+        kind: &checked.kind,
+        data: &minified,
+        event_id: checked.event_id,
+        ids,
+        tags,
+    }))
+}
+
+fn batch<'a>(
+    envelopes: impl Iterator<Item = Result<Envelope<'a>, PublishError>>,
+    limits: &Limits,
+) -> Result<Publications, PublishError> {
+    let mut publications = Publications::new();
+    for (at, envelope) in envelopes.enumerate() {
+        if limits.batch_events_max <= at {
+            let detail = format!("a batch has at most {} events", limits.batch_events_max);
+            return Err(PublishError::too_large("batch_too_large", detail));
+        }
+        let publication = publication(&envelope?, limits).map_err(|mut error| {
+            error.detail = format!("event {}: {}", at + 1, error.detail);
+            error
+        })?;
+        publications.push(publication);
+    }
+    if publications.is_empty() {
+        return Err(PublishError::bad("empty_batch", "the batch has no events"));
+    }
+    Ok(publications)
+}
+
+fn labels(
+    name: &'static str,
+    raw: Option<&RawValue>,
+    is_label: impl Fn(&serde_json::Value) -> bool,
+) -> Result<Vec<u8>, PublishError> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let values: Vec<serde_json::Value> = from_json(raw.get())?;
+    let fits = |value: &serde_json::Value| {
+        is_label(value) && value.as_str().is_none_or(|text| text.len() <= LABEL_BYTES_MAX)
+    };
+    if LABELS_MAX < values.len() || !values.iter().all(fits) {
+        let what = if name == "ids" { "strings or whole numbers" } else { "strings" };
+        let detail = format!("{name} must be at most {LABELS_MAX} {what} of at most {LABEL_BYTES_MAX} bytes");
+        return Err(PublishError::bad("bad_labels", detail));
+    }
+    let mut minified = Vec::new();
+    minify(raw.get().as_bytes(), &mut minified, JSON_DEPTH_MAX)
+        .map_err(|error| PublishError::bad("bad_json", error))?;
+    Ok(minified)
+}
+
+fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, PublishError> {
+    serde_json::from_str(text).map_err(|error| PublishError::bad("bad_json", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(body: &str, framing: Framing) -> Result<(usize, bool), (u16, &'static str)> {
+        let limits = Limits { batch_events_max: 3, event_bytes_max: 32, ..Limits::default() };
+        parse_body(body.as_bytes(), framing, &limits)
+            .map(|(publications, is_batch)| (publications.len(), is_batch))
+            .map_err(|error| (error.status, error.code))
+    }
+
+    #[test]
+    fn bodies_and_what_becomes_of_them() {
+        let json = |body: &str, expected| assert_eq!(outcome(body, Framing::Json), expected, "{body}");
+        json(r#"{"channel":"t:a","event":"k","data":{"x":1}}"#, Ok((1, false)));
+        json(r#"{"channel":"t:a","event":"k"}"#, Ok((1, false)));
+        json(r#" [{"channel":"t:a","event":"k","data":1}]"#, Ok((1, true)));
+        json(r#"[{"channel":"t:a","event":"k"},{"channel":"t:b","event":"k"}]"#, Ok((2, true)));
+        json("[]", Err((400, "empty_batch")));
+        json("", Err((400, "bad_json")));
+        json("{", Err((400, "bad_json")));
+        json(r#"{"channel":"t:a"}"#, Err((400, "bad_json")));
+        json(r#"{"channel":"t:a","event":"k","dta":1}"#, Err((400, "bad_json")));
+        json(r#"{"channel":"t:*","event":"k"}"#, Err((400, "bad_channel")));
+        json(r#"{"channel":"t:a","event":"K"}"#, Err((400, "bad_event")));
+        json(r#"{"channel":"t:a","event":"k","event_id":""}"#, Err((400, "bad_event_id")));
+        json(r#"{"channel":"t:a","event":"k","event_id":"a\nb"}"#, Err((400, "bad_event_id")));
+        json(r#"{"channel":"t:a","event":"k","ids":["a",7],"tags":["x"]}"#, Ok((1, false)));
+        json(r#"{"channel":"t:a","event":"k","tags":[7]}"#, Err((400, "bad_labels")));
+        json(r#"{"channel":"t:a","event":"k","ids":"a"}"#, Err((400, "bad_json")));
+        json(
+            &format!(r#"{{"channel":"t:a","event":"k","data":"{}"}}"#, "x".repeat(31)),
+            Err((413, "event_too_large")),
+        );
+        let four = r#"{"channel":"t:a","event":"k"},"#.repeat(4);
+        json(&format!("[{}]", &four[..four.len() - 1]), Err((413, "batch_too_large")));
+        let lines = |body: &str, expected| assert_eq!(outcome(body, Framing::Lines), expected, "{body}");
+        lines(
+            "{\"channel\":\"t:a\",\"event\":\"k\"}\n\n{\"channel\":\"t:a\",\"event\":\"k\"}\n",
+            Ok((2, true)),
+        );
+        lines("{\"channel\":\"t:a\",\"event\":\"k\"}\nnonsense\n", Err((400, "bad_json")));
+        lines("", Err((400, "empty_batch")));
+    }
+
+    #[test]
+    fn the_error_of_a_batch_names_its_event() {
+        let body = r#"[{"channel":"t:a","event":"k"},{"channel":"t:","event":"k"}]"#;
+        let error = parse_body(body.as_bytes(), Framing::Json, &Limits::default()).unwrap_err();
+        assert_eq!(error.detail, "event 2: channel identifier cannot be empty: ");
+    }
+}

@@ -1,0 +1,211 @@
+//! The tree of patterns: exact names, subtrees and wildcards in one index.
+//!
+//! A pattern covers everything below it, so a channel's subscribers are those of every node on the way that its name
+//! takes through the tree, where `*` is a second way at each step. The cost of a look-up is the number of nodes on
+//! those ways: at most one per segment for exact patterns, never the number of subscriptions.
+
+use std::sync::Arc;
+
+use rpds::HashTrieMapSync;
+
+use super::subscribers::Subscribers;
+use crate::words::channel::{Pattern, Step, name_steps};
+
+/// Who subscribes to what; clones are cheap and share structure.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    root: Arc<Node>,
+    subscriptions: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Those whose pattern ends here.
+    subscribers: Subscribers,
+    named: HashTrieMapSync<Box<str>, Arc<Node>>,
+    any: Option<Arc<Node>>,
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.named.is_empty() && self.any.is_none()
+    }
+}
+
+impl Table {
+    /// How many (pattern, connection) pairs there are.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Subscribes `connection` to `pattern`; returns whether that is new. Cost: a path copy, microseconds whatever
+    /// the size of the table.
+    pub fn subscribe(&mut self, pattern: &Pattern, connection: u32) -> bool {
+        let added = insert(Arc::make_mut(&mut self.root), &mut pattern.steps(), connection);
+        self.subscriptions += usize::from(added);
+        added
+    }
+
+    /// Ends the subscription of `connection` to `pattern`; returns whether there was one. Empty nodes go.
+    pub fn unsubscribe(&mut self, pattern: &Pattern, connection: u32) -> bool {
+        let removed = remove(Arc::make_mut(&mut self.root), &mut pattern.steps(), connection);
+        self.subscriptions -= usize::from(removed);
+        removed
+    }
+
+    /// Calls `on` with each set of subscribers that gets events of `channel`; a connection may be in several.
+    pub fn visit<'a>(&'a self, channel: &str, on: &mut impl FnMut(&'a Subscribers)) {
+        let steps: smallvec::SmallVec<[&str; 10]> = name_steps(channel).collect();
+        visit(&self.root, &steps, on);
+    }
+
+    /// The connections that get events of `channel`, each once, ascending.
+    pub fn collect(&self, channel: &str, into: &mut Vec<u32>) {
+        into.clear();
+        let mut sets = 0;
+        self.visit(channel, &mut |subscribers| {
+            sets += 1;
+            into.extend(subscribers.iter());
+        });
+        if 1 < sets {
+            into.sort_unstable();
+            into.dedup();
+        }
+    }
+
+    /// Whether anybody gets events of `channel`.
+    #[must_use]
+    pub fn has_subscriber(&self, channel: &str) -> bool {
+        let mut found = false;
+        self.visit(channel, &mut |_| found = true);
+        found
+    }
+}
+
+fn insert<'a>(node: &mut Node, steps: &mut impl Iterator<Item = Step<'a>>, connection: u32) -> bool {
+    match steps.next() {
+        None => node.subscribers.insert(connection),
+        Some(Step::Any) => insert(Arc::make_mut(node.any.get_or_insert_default()), steps, connection),
+        Some(Step::Named(name)) => {
+            if !node.named.contains_key(name) {
+                node.named.insert_mut(name.into(), Arc::default());
+            }
+            let child = node.named.get_mut(name).expect("just put in");
+            insert(Arc::make_mut(child), steps, connection)
+        }
+    }
+}
+
+fn remove<'a>(node: &mut Node, steps: &mut impl Iterator<Item = Step<'a>>, connection: u32) -> bool {
+    match steps.next() {
+        None => node.subscribers.remove(connection),
+        Some(Step::Any) => {
+            let Some(child) = &mut node.any else { return false };
+            let removed = remove(Arc::make_mut(child), steps, connection);
+            if child.is_empty() {
+                node.any = None;
+            }
+            removed
+        }
+        Some(Step::Named(name)) => {
+            let Some(child) = node.named.get_mut(name) else { return false };
+            let removed = remove(Arc::make_mut(child), steps, connection);
+            if child.is_empty() {
+                node.named.remove_mut(name);
+            }
+            removed
+        }
+    }
+}
+
+fn visit<'a>(node: &'a Node, steps: &[&str], on: &mut impl FnMut(&'a Subscribers)) {
+    if !node.subscribers.is_empty() {
+        on(&node.subscribers);
+    }
+    let Some((step, rest)) = steps.split_first() else { return };
+    if let Some(child) = node.named.get(*step) {
+        visit(child, rest, on);
+    }
+    if let Some(child) = &node.any {
+        visit(child, rest, on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_connection_with_several_matching_subscriptions_is_named_once() {
+        let mut table = Table::default();
+        for text in ["repo:a/b", "repo:a/*", "repo:**", "*", "repo:a/b/prs"] {
+            assert!(table.subscribe(&pattern(text), 7));
+        }
+        table.subscribe(&pattern("repo:a/c"), 8);
+        let mut got = Vec::new();
+        table.collect("repo:a/b/prs", &mut got);
+        assert_eq!(got, [7]);
+    }
+
+    #[test]
+    fn a_second_identical_subscription_changes_nothing() {
+        let mut table = Table::default();
+        assert!(table.subscribe(&pattern("user:a"), 1));
+        assert!(!table.subscribe(&pattern("user:a"), 1));
+        assert_eq!(table.subscriptions(), 1);
+        assert!(table.unsubscribe(&pattern("user:a"), 1));
+        assert!(!table.unsubscribe(&pattern("user:a"), 1));
+        assert!(table.root.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_snapshot_is_untouched_by_later_edits() {
+        let mut table = Table::default();
+        table.subscribe(&pattern("user:a"), 1);
+        let snapshot = table.clone();
+        table.unsubscribe(&pattern("user:a"), 1);
+        assert!(snapshot.has_subscriber("user:a"));
+        assert!(!table.has_subscriber("user:a"));
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_matching_every_subscription_in_turn_would(
+            subscriptions in prop::collection::vec((0u32..6, "(\\*|[pq]:(a|b|\\*)(/(a|b|\\*)){0,2}(/\\*\\*)?)"), 0..30),
+            ended in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
+            channel in "[pq]:[abc](/[abc]){0,3}",
+        ) {
+            let mut table = Table::default();
+            let mut twin: Vec<(u32, Pattern)> = Vec::new();
+            for (connection, text) in subscriptions {
+                let pattern = Pattern::parse(&text).unwrap();
+                // `**` and `*` share a node, so one of the two is enough for the twin as well.
+                let known = twin.iter().any(|(c, p)| *c == connection && p.steps().eq(pattern.steps()));
+                prop_assert_eq!(table.subscribe(&pattern, connection), !known);
+                if !known {
+                    twin.push((connection, pattern));
+                }
+            }
+            for index in ended {
+                if !twin.is_empty() {
+                    let (connection, pattern) = twin.swap_remove(index.index(twin.len()));
+                    prop_assert!(table.unsubscribe(&pattern, connection));
+                }
+            }
+            let mut expected: Vec<u32> = twin.iter().filter(|(_, p)| p.matches(&channel)).map(|(c, _)| *c).collect();
+            expected.sort_unstable();
+            expected.dedup();
+            let mut got = Vec::new();
+            table.collect(&channel, &mut got);
+            prop_assert_eq!(got, expected);
+            prop_assert_eq!(table.subscriptions(), twin.len());
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The page at `/`: embedded files, served under a strict content security policy.
+
+use crate::wire::http::{Response, problem};
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// Nothing but our own files, and connections to ourselves.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+    base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
+
+/// The file at `path`, or 404.
+#[must_use]
+pub fn page(path: &str) -> Response {
+    let (media_type, bytes): (&'static str, &'static [u8]) = match path {
+        "/" => (HTML, include_bytes!("page/index.html")),
+        "/page.css" => (CSS, include_bytes!("page/page.css")),
+        "/page.js" => (JAVASCRIPT, include_bytes!("page/page.js")),
+        "/client.js" => (JAVASCRIPT, include_bytes!("page/client.js")),
+        "/favicon.svg" => (SVG, include_bytes!("page/favicon.svg")),
+        _ => return problem(404, "not_found", "There is nothing at this path."),
+    };
+    Response::new(200)
+        .header("Content-Security-Policy", POLICY)
+        .header("X-Content-Type-Options", "nosniff")
+        .header("Referrer-Policy", "no-referrer")
+        .header("Cache-Control", "no-cache")
+        .body(media_type, bytes)
+}

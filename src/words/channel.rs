@@ -1,0 +1,322 @@
+//! Channel names, and the patterns that subscriptions are made of.
+//!
+//! ```text
+//! channel   := namespace ":" segment ("/" segment)*        at most 255 bytes, 8 segments
+//! namespace := [A-Za-z0-9_.-]+        segment := [A-Za-z0-9_.:-]+
+//! pattern   := "*"  |  namespace ":" (segment | "*") ("/" (segment | "*"))* ["/" "**"]
+//! ```
+//!
+//! A pattern matches a channel if it matches the channel itself or one of its ancestors: `repo:a/b` gets
+//! `repo:a/b/prs`. So every pattern is a prefix, and `**` at the end asks only for at least one more segment.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use super::kind;
+
+/// Longest channel name and pattern, in bytes.
+pub const CHANNEL_BYTES_MAX: usize = 255;
+
+/// Most path segments of a channel (the namespace not counted).
+pub const CHANNEL_SEGMENTS_MAX: usize = 8;
+
+/// The name of a channel that events are published on; valid by construction, cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Channel(Arc<str>);
+
+impl Channel {
+    /// Checks `name` against the grammar. Cost: one pass over the bytes.
+    ///
+    /// # Errors
+    /// Says which rule the name breaks; the texts that reference system B fixes are kept word for word.
+    pub fn parse(name: &str) -> Result<Channel, ChannelError> {
+        let path = check_shape(name)?;
+        if path.split('/').any(|segment| segment.contains('*')) {
+            return Err(ChannelError::Wildcard(name.into()));
+        }
+        Ok(Channel(name.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The channel on which an event of `kind` published here is matched, kept and linked: pull-request and issue
+    /// kinds of a repository go to its `/prs` and `/issues`; everything else stays where it was published.
+    #[must_use]
+    pub fn route(&self, kind: &str) -> Channel {
+        let is_bare_repository =
+            self.0.starts_with("repo:") && self.0.bytes().filter(|&b| b == b'/').count() == 1;
+        let sub_channel = if is_bare_repository { kind::sub_channel(kind) } else { None };
+        match sub_channel {
+            Some(sub) if self.0.len() + 1 + sub.len() <= CHANNEL_BYTES_MAX => {
+                Channel(format!("{}/{sub}", self.0).into())
+            }
+            _ => self.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({})", self.0)
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a subscription names: a channel, a subtree, or a wildcard; valid by construction, cheap to clone. A `**` is
+/// kept as `*`, which says the same, since a pattern covers everything below it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pattern(Arc<str>);
+
+impl Pattern {
+    /// Checks `text` against the grammar of patterns. Every channel name is a pattern.
+    ///
+    /// # Errors
+    /// As [`Channel::parse`], and for a `*` that is not a whole segment or a `**` that is not the last one.
+    pub fn parse(text: &str) -> Result<Pattern, ChannelError> {
+        if text == "*" {
+            return Ok(Pattern(text.into()));
+        }
+        let path = check_shape(text)?;
+        let mut segments = path.split('/').peekable();
+        while let Some(segment) = segments.next() {
+            let wildcard_is_whole = segment == "*" || (segment == "**" && segments.peek().is_none());
+            if segment.contains('*') && !wildcard_is_whole {
+                return Err(ChannelError::Wildcard(text.into()));
+            }
+        }
+        Ok(Pattern(text.strip_suffix('*').filter(|rest| rest.ends_with('*')).unwrap_or(text).into()))
+    }
+
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The steps from the root of a tree of names to where this pattern stands.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let rest: &str = if &*self.0 == "*" { "" } else { &self.0 };
+        name_steps(rest).map(|segment| match segment {
+            "*" => Step::Any,
+            name => Step::Named(name),
+        })
+    }
+
+    /// Whether `channel` or one of its ancestors is what this pattern says. Cost: one pass over both.
+    #[must_use]
+    pub fn matches(&self, channel: &str) -> bool {
+        let mut names = name_steps(channel);
+        self.steps().all(|step| match (step, names.next()) {
+            (_, None) => false,
+            (Step::Any, Some(_)) => true,
+            (Step::Named(wanted), Some(name)) => wanted == name,
+        })
+    }
+
+    /// The literal text every matching channel starts with.
+    #[must_use]
+    pub fn literal_prefix(&self) -> &str {
+        self.0.split('*').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({})", self.0)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One step of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The segment of this name.
+    Named(&'a str),
+    /// Any one segment.
+    Any,
+}
+
+/// The steps of a channel name: its namespace, then its path segments. An empty name has none.
+pub fn name_steps(name: &str) -> impl Iterator<Item = &str> {
+    let (namespace, path) = name.split_once(':').unwrap_or((name, ""));
+    std::iter::once(namespace).chain(path.split('/')).filter(|step| !step.is_empty())
+}
+
+/// Why a name is not a channel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// No `:` parts a namespace from a path.
+    #[error("missing channel type prefix: {0}")]
+    NoNamespace(String),
+    /// The namespace is empty, or has bytes that a namespace may not have.
+    #[error("unknown channel type: {0}")]
+    BadNamespace(String),
+    /// A repository has an owner and a name.
+    #[error("repository channel requires owner/name format: {0}")]
+    NoRepositoryName(String),
+    /// A segment is empty.
+    #[error("channel identifier cannot be empty: {0}")]
+    Empty(String),
+    /// `user:` and `org:` have one segment only.
+    #[error("channel takes no sub-channel: {0}")]
+    NoSubChannel(String),
+    /// A byte outside `[A-Za-z0-9_.:/-]`.
+    #[error("channel has a character that is not allowed")]
+    BadByte,
+    /// More than [`CHANNEL_BYTES_MAX`] bytes.
+    #[error("channel is longer than {CHANNEL_BYTES_MAX} bytes")]
+    TooLong,
+    /// More than [`CHANNEL_SEGMENTS_MAX`] segments.
+    #[error("channel has more than {CHANNEL_SEGMENTS_MAX} segments")]
+    TooDeep,
+    /// A `*` where none may stand.
+    #[error("wildcard is not allowed here: {0}")]
+    Wildcard(String),
+}
+
+/// Checks what channels and patterns share and returns the path.
+fn check_shape(name: &str) -> Result<&str, ChannelError> {
+    if CHANNEL_BYTES_MAX < name.len() {
+        return Err(ChannelError::TooLong);
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-:/*".contains(&b);
+    if !name.bytes().all(allowed) {
+        return Err(ChannelError::BadByte);
+    }
+    let Some((namespace, path)) = name.split_once(':') else {
+        return Err(ChannelError::NoNamespace(name.into()));
+    };
+    if namespace.is_empty() || namespace.contains(['/', '*']) {
+        return Err(ChannelError::BadNamespace(namespace.into()));
+    }
+    let segments = path.split('/').count();
+    match namespace {
+        "repo" if segments < 2 && !path.contains('*') => {
+            return Err(ChannelError::NoRepositoryName(path.into()));
+        }
+        "user" | "org" if 1 < segments => return Err(ChannelError::NoSubChannel(name.into())),
+        _ => {}
+    }
+    if path.split('/').any(str::is_empty) {
+        return Err(ChannelError::Empty(path.into()));
+    }
+    if CHANNEL_SEGMENTS_MAX < segments {
+        return Err(ChannelError::TooDeep);
+    }
+    Ok(path)
+}
+
+/// Whether `text` may stand in front of a channel's `:`.
+#[must_use]
+pub fn is_namespace(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+/// The text of the namespace of `channel` (everything before its first `:`).
+#[must_use]
+pub fn namespace_of(channel: &str) -> Cow<'_, str> {
+    Cow::Borrowed(channel.split_once(':').map_or(channel, |(namespace, _)| namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channel_grammar() {
+        let check = |name: &str, expected: Result<(), &str>| {
+            let got = Channel::parse(name).map(|_| ()).map_err(|e| e.to_string());
+            assert_eq!(got, expected.map_err(str::to_owned), "{name:?}");
+        };
+        check("repo:alice/demo", Ok(()));
+        check("repo:alice/demo/prs", Ok(()));
+        check("repo:a:b/c", Ok(()));
+        check("user:alice", Ok(()));
+        check("org:acme", Ok(()));
+        check("jobs:42", Ok(()));
+        check("invalid", Err("missing channel type prefix: invalid"));
+        check("", Err("missing channel type prefix: "));
+        check(":x", Err("unknown channel type: "));
+        check("repo:", Err("repository channel requires owner/name format: "));
+        check("repo:only", Err("repository channel requires owner/name format: only"));
+        check("repo:/", Err("channel identifier cannot be empty: /"));
+        check("repo:a/", Err("channel identifier cannot be empty: a/"));
+        check("repo:a/b/", Err("channel identifier cannot be empty: a/b/"));
+        check("user:", Err("channel identifier cannot be empty: "));
+        check("user:a/b", Err("channel takes no sub-channel: user:a/b"));
+        check("repo:a/*", Err("wildcard is not allowed here: repo:a/*"));
+        check("repo:a b/c", Err("channel has a character that is not allowed"));
+        check("repo:a/b\n", Err("channel has a character that is not allowed"));
+        check("job:1/2/3/4/5/6/7/8", Ok(()));
+        check("job:1/2/3/4/5/6/7/8/9", Err("channel has more than 8 segments"));
+        check(&format!("job:{}", "x".repeat(252)), Err("channel is longer than 255 bytes"));
+    }
+
+    #[test]
+    fn pattern_grammar() {
+        let check =
+            |text: &str, expected: bool| assert_eq!(Pattern::parse(text).is_ok(), expected, "{text:?}");
+        check("*", true);
+        check("repo:*", true);
+        check("repo:**", true);
+        check("repo:alice/*", true);
+        check("repo:*/demo", true);
+        check("repo:alice/**", true);
+        check("repo:**/demo", false);
+        check("repo:al*ce/demo", false);
+        check("**", false);
+        check("*:x", false);
+    }
+
+    #[test]
+    fn a_pattern_matches_a_channel_and_everything_below_it() {
+        let check = |pattern: &str, channel: &str, expected: bool| {
+            assert_eq!(Pattern::parse(pattern).unwrap().matches(channel), expected, "{pattern} {channel}");
+        };
+        check("*", "user:alice", true);
+        check("repo:a/b", "repo:a/b", true);
+        check("repo:a/b", "repo:a/b/prs", true);
+        check("repo:a/b", "repo:a/bc", false);
+        check("repo:a/b/prs", "repo:a/b", false);
+        check("repo:a/*", "repo:a/b", true);
+        check("repo:a/*", "repo:a/b/prs", true);
+        check("repo:*/b", "repo:a/b/prs", true);
+        check("repo:*/b", "repo:a/c", false);
+        check("repo:**", "repo:a/b", true);
+        check("repo:a/**", "repo:a/b", true);
+        check("user:*", "repo:a/b", false);
+    }
+
+    #[test]
+    fn kinds_of_pull_requests_and_issues_are_routed_below_their_repository() {
+        let check = |channel: &str, kind: &str, expected: &str| {
+            assert_eq!(Channel::parse(channel).unwrap().route(kind).as_str(), expected);
+        };
+        check("repo:a/b", "pr_opened", "repo:a/b/prs");
+        check("repo:a/b", "issue_comment", "repo:a/b/issues");
+        check("repo:a/b", "push", "repo:a/b");
+        check("repo:a/b/c", "pr_opened", "repo:a/b/c");
+        check("org:a", "pr_opened", "org:a");
+    }
+}

@@ -1,0 +1,149 @@
+//! Every bound and deadline in one place: what it is for, what it costs, and what happens at it.
+//!
+//! Anything that can grow is bounded here. At a bound the server refuses (an HTTP status, an error code), moves the
+//! reader on (a gap), or disconnects (a WebSocket close code): the comment of each says which.
+
+use std::time::Duration;
+
+/// The settable bounds of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Events in the visible window of the log. Beyond it the oldest leave; a reader that asks for them gets a gap.
+    pub retain_events: usize,
+    /// Frame bytes in the visible window of the log. Beyond it the oldest leave; as above.
+    pub retain_bytes: usize,
+    /// Channels with events in the log. Beyond it a publish on a new channel is refused with 503.
+    pub channels_max: usize,
+
+    /// Connections at once, over all loops. Beyond it a connection is answered 503 with `Retry-After` and closed.
+    pub connections_max: usize,
+    /// Subscriptions of one connection. Beyond it the command is refused with `subscription_limit`.
+    pub subscriptions_max: usize,
+
+    /// Request line. Beyond it: 414.
+    pub request_line_bytes_max: usize,
+    /// Request head. Beyond it: 431.
+    pub head_bytes_max: usize,
+    /// Request body, and one inbound WebSocket message. Beyond it: 413, close 1009.
+    pub body_bytes_max: usize,
+    /// One event's `data`. Beyond it: 413, error `event_too_large`.
+    pub event_bytes_max: usize,
+    /// Events of one atomic batch. Beyond it: 413.
+    pub batch_events_max: usize,
+    /// Frames of one inbound WebSocket message. Beyond it: close 1008.
+    pub fragments_max: usize,
+    /// Publishes of one connection whose answer is still due. At it, input waits.
+    pub requests_in_flight_max: usize,
+    /// Bytes of answers waiting for one connection to take them. At it, input waits.
+    pub answers_bytes_high: usize,
+
+    /// Submissions waiting for the sequencer. Beyond it: 503, error `overloaded`.
+    pub ingest_items_max: usize,
+    /// Bytes waiting for the sequencer. Beyond it: 503, error `overloaded`.
+    pub ingest_bytes_max: usize,
+    /// Events that the slowest loop may be behind before publishes are refused: 503, error `overloaded`.
+    pub fanout_backlog_events_max: u64,
+    /// How old the first event that the slowest loop has not handed on may be; as above.
+    pub fanout_backlog_max: Duration,
+
+    /// Events in one answer of `GET /history`.
+    pub history_events_max: usize,
+    /// Bytes of events in one answer of `GET /history`; at least one event is always given.
+    pub history_bytes_max: usize,
+
+    /// From accept, or from the first byte of a later request, to the end of its head. Beyond it: 408.
+    pub head_deadline: Duration,
+    /// From the end of the head to the end of the body. Beyond it: 408.
+    pub body_deadline: Duration,
+    /// How long a kept-alive connection may be without a request before it is closed.
+    pub keep_alive: Duration,
+    /// From the first frame of a WebSocket message to its last. Beyond it: close 1008.
+    pub message_deadline: Duration,
+    /// How often a WebSocket peer is pinged.
+    pub ping_every: Duration,
+    /// How long a ping that reached the kernel may go unanswered before the connection is closed.
+    pub pong_deadline: Duration,
+    /// After this long without an event a stream is sent its cursor.
+    pub quiet_after: Duration,
+    /// How long a peer may take nothing although there is something to send before it is disconnected.
+    pub stall_max: Duration,
+    /// How long a closing connection may take to say goodbye.
+    pub linger_max: Duration,
+    /// How long a drain may take before what is left is cut.
+    pub drain_deadline: Duration,
+    /// The reconnect time that a server-sent-event stream begins with.
+    pub retry: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            retain_events: 65_536,
+            retain_bytes: 256 << 20,
+            channels_max: 1 << 20,
+            connections_max: 100_000,
+            subscriptions_max: 100,
+            request_line_bytes_max: 4096,
+            head_bytes_max: 8192,
+            body_bytes_max: 1 << 20,
+            event_bytes_max: 256 << 10,
+            batch_events_max: 1000,
+            fragments_max: 64,
+            requests_in_flight_max: 64,
+            answers_bytes_high: 64 << 10,
+            ingest_items_max: 4096,
+            ingest_bytes_max: 32 << 20,
+            fanout_backlog_events_max: 16_384,
+            fanout_backlog_max: Duration::from_millis(200),
+            history_events_max: 1000,
+            history_bytes_max: 4 << 20,
+            head_deadline: Duration::from_secs(5),
+            body_deadline: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            message_deadline: Duration::from_secs(5),
+            ping_every: Duration::from_secs(25),
+            pong_deadline: Duration::from_secs(20),
+            quiet_after: Duration::from_secs(30),
+            stall_max: Duration::from_secs(120),
+            linger_max: Duration::from_secs(2),
+            drain_deadline: Duration::from_secs(10),
+            retry: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Headers in a request head. Beyond it: 431.
+pub const HEADERS_MAX: usize = 64;
+
+/// Levels of nesting in a JSON text that is published. Beyond it: 400.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Longest `event_id`, `ids` entry and `tags` entry that a publisher may set, in bytes. Beyond it: 400.
+pub const LABEL_BYTES_MAX: usize = 256;
+
+/// Entries of `ids` and of `tags`, each. Beyond it: 400.
+pub const LABELS_MAX: usize = 64;
+
+/// Bytes that one loop reads from one connection before others have their turn.
+pub const READ_BUFFER_BYTES: usize = 256 << 10;
+
+/// Events that a loop routes in one turn; what is left is taken in the next.
+pub const TURN_EVENTS_MAX: u64 = 1024;
+
+/// Slices of one vectored write: the kernel's own bound.
+pub const WRITE_SLICES_MAX: usize = 1024;
+
+/// Bytes of one vectored write, so that one large backlog does not hold up the others of its turn.
+pub const WRITE_BYTES_MAX: usize = 1 << 20;
+
+/// Events sent to one lagging connection before others have their turn.
+pub const CATCH_UP_EVENTS_MAX: usize = 512;
+
+/// Descriptors looked at for one lagging connection before others have their turn.
+pub const CATCH_UP_SCAN_MAX: u64 = 16_384;
+
+/// Submissions that the sequencer takes in one step.
+pub const STEP_SUBMISSIONS_MAX: usize = 256;
+
+/// Events that the sequencer publishes at once, at most, beyond which it leaves the rest to the next step.
+pub const STEP_EVENTS_MAX: usize = 1024;

@@ -1,0 +1,165 @@
+// The demo page in a real browser, against the real server.
+//
+//   FANFARE_BIN=<server binary> node page.mjs [screenshot.png]
+//
+// Starts the server on free ports, and asserts that events arrive over WebSocket and over SSE, that what the
+// form publishes comes back under its own number, and that the browser has nothing to complain about.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+
+async function main([screenshot]) {
+  const limit = setTimeout(() => fail(new Error(`not done after ${TOTAL_MS_MAX} ms`)), TOTAL_MS_MAX);
+  const address = await startServer();
+  const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_FLAGS });
+  try {
+    await check(await browser.newPage({ viewport: { width: 1360, height: 900 } }), address, screenshot);
+  } finally {
+    await browser.close();
+    await stopServer();
+    clearTimeout(limit);
+  }
+}
+
+async function check(page, address, screenshot) {
+  page.setDefaultTimeout(STEP_MS_MAX);
+  const complaints = watch(page);
+
+  const socketFrame = page.waitForEvent('websocket').then((socket) => socket.waitForEvent('framereceived'));
+  const head = await page.goto(address);
+  assert.equal(head.status(), 200);
+  assert.match(head.headers()['content-security-policy'] ?? '', /default-src 'none'/);
+  await socketFrame;
+  await moreEvents(page, 'over WebSocket');
+
+  const streamRequest = page.waitForRequest((request) => request.resourceType() === 'eventsource');
+  await page.getByText('SSE', { exact: true }).click();
+  assert.match((await streamRequest).url(), /[?&]last_event_id=/, 'the other transport goes on from the cursor');
+  await page.locator('#status[data-state=open]').waitFor();
+  await moreEvents(page, 'over SSE');
+
+  const seq = await publish(page);
+  const row = page.locator(`.row[data-seq="${seq}"]`);
+  await row.waitFor();
+  assert.equal(await row.locator('.kind').textContent(), KIND);
+  await row.locator('summary').click();
+  await row.getByText(TITLE).nth(1).waitFor();
+  if (screenshot !== undefined) await page.screenshot({ path: screenshot });
+
+  await page.fill('#kind-filter', '');
+  const numbers = await page.locator('.row[data-seq]').evaluateAll((rows) => rows.map((each) => Number(each.dataset.seq)));
+  assert.ok(1 < numbers.length);
+  numbers.reduce((newer, older) => (assert.ok(older < newer, `${older} stands below ${newer}`), older));
+  assert.equal(await page.locator('#gaps').textContent(), '0', 'gaps');
+  assert.deepEqual([...complaints, ...(await page.evaluate(() => window.violations))], []);
+  console.log(`page: events over both transports, own event back as ${seq}, no complaints`);
+}
+
+/** The figure on the page has to grow, so that what an earlier connection received does not count. */
+async function moreEvents(page, what) {
+  const received = () => Number(document.querySelector('#received').textContent.replaceAll(',', ''));
+  const before = await page.evaluate(received);
+  await page
+    .waitForFunction((least) => least < Number(document.querySelector('#received').textContent.replaceAll(',', '')), before)
+    .catch(() => assert.fail(`no events ${what}`));
+}
+
+/** Filtered to our own kind, the row cannot be pushed off the bounded list by others. */
+async function publish(page) {
+  await page.fill('#kind-filter', KIND);
+  await page.fill('#publish-channel', 'repo:browser/check');
+  await page.fill('#publish-event', KIND);
+  await page.fill('#publish-data', JSON.stringify({ title: TITLE }));
+  await page.locator('#publish-form button').click();
+  const answer = page.locator('#answer', { hasText: 'back on this page' });
+  await answer.waitFor().catch(async () => assert.fail(`answer: ${await page.locator('#answer').textContent()}`));
+  return /Accepted as (\d+)/.exec(await answer.textContent())[1];
+}
+
+function watch(page) {
+  const complaints = [];
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.addInitScript(() => {
+    window.violations = [];
+    document.addEventListener('securitypolicyviolation', (violation) =>
+      window.violations.push(`${violation.violatedDirective}: ${violation.blockedURI}`),
+    );
+  });
+  return complaints;
+}
+
+// The server
+
+let server = null;
+
+function startServer() {
+  const binary = process.env.FANFARE_BIN;
+  assert.ok(binary, 'FANFARE_BIN names no server binary');
+  server = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--demo'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  return new Promise((resolve, reject) => {
+    const said = [];
+    server.on('error', reject);
+    server.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said.join('\n')}`)));
+    createInterface({ input: server.stderr }).on('line', (line) => {
+      if (said.length < SAID_LINES_MAX) said.push(line);
+      const found = /(?<!admin )listening on (http:\/\/127\.0\.0\.1:\d+)/.exec(line);
+      if (found !== null) resolve(found[1]);
+    });
+  });
+}
+
+function stopServer() {
+  if (server.exitCode !== null || server.signalCode !== null) return;
+  return new Promise((resolve) => {
+    server.on('exit', resolve);
+    server.kill('SIGTERM');
+    setTimeout(() => server.kill('SIGKILL'), STOP_MS_MAX).unref();
+  });
+}
+
+function browserPath() {
+  for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
+    for (const folder of process.env.PATH.split(delimiter)) {
+      const path = join(folder, name);
+      try {
+        accessSync(path, constants.X_OK);
+        return path;
+      } catch {
+        // Not here; the next folder may have it.
+      }
+    }
+  }
+  throw new Error('no chromium on PATH');
+}
+
+function fail(error) {
+  console.error(error);
+  server?.kill('SIGKILL');
+  process.exit(1);
+}
+
+const KIND = 'browser.check';
+const TITLE = 'Sent by the browser check';
+const TOTAL_MS_MAX = 60_000;
+const STEP_MS_MAX = 10_000;
+const STOP_MS_MAX = 5_000;
+const SAID_LINES_MAX = 100;
+const BROWSER_FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+main(process.argv.slice(2)).catch(fail);
