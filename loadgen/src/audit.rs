@@ -1,9 +1,9 @@
 //! After the run: the publishers' record against what every subscriber received.
 //!
 //! # Contract       a subscriber must have received every accepted event of its channel that lies in no gap it was told
-//! # Why it is enough to count: each delivery was compared with the witness of its loop, each witness is compared with
-//! the record here, and each account counts an event once; so a subscriber's events are a subset of the
-//! expected ones, and the two are the same if their numbers are
+//! # Why counting   each delivery was compared with the witness of its loop, each witness is compared with the record
+//! here, and each account counts an event once: a subscriber's events are a part of the expected ones, and so all of
+//! them if there are as many
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -284,3 +284,109 @@ fn span_of(findings: &[Findings], measured_from_ns: u64) -> Latency {
 /// Gaps and failures that are listed; all are counted.
 const SAMPLES_MAX: usize = 20;
 const NAMES_MAX: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Stamp;
+    use crate::flags::{Command, Flags};
+    use crate::histogram::DeliveryLatencies;
+    use crate::plan::Transport;
+    use crate::subscriber::Tally;
+    use clap::Parser;
+
+    const RUN: u64 = 3;
+
+    fn plan() -> Plan {
+        let flags =
+            Flags::try_parse_from(["loadgen", "run", "http://127.0.0.1:9", "-c", "1"]).expect("parsed");
+        let Command::Run(flags) = flags.command else { panic!("another command") };
+        Plan::new(*flags).expect("a plan")
+    }
+
+    fn data(index: u64) -> Vec<u8> {
+        let mut data = b"{".to_vec();
+        Stamp { run: RUN, publisher: 0, index, intended_ns: 1, sent_ns: 2 }.write(&mut data);
+        data.push(b'}');
+        data
+    }
+
+    /// One loop with one subscriber who got these events, each a number and the publisher's index, at a time.
+    fn findings(plan: &Plan, events: &[(u64, u64, u64)]) -> Findings {
+        let mut witness = Witness::new(RUN, &plan.channels);
+        let mut account = Account::default();
+        for (sequence, index, received_ns) in events {
+            let head =
+                format!(r#"{{"type":"event","seq":{sequence},"channel":"bench:0","event":"tick","data":"#);
+            let json = [head.as_bytes(), &data(*index), br#","timestamp":1}"#].concat();
+            let sight = witness.see(*sequence, &json, Transport::WebSocket, true).expect("ours");
+            witness.note_receipt(*sequence, *received_ns);
+            account.event(*sequence, sight.previous, sight.first);
+        }
+        Findings {
+            witness,
+            accounts: vec![(plan.seats[0], account)],
+            latencies: DeliveryLatencies::new(),
+            tally: Tally::default(),
+            measured: None,
+            closed: 0,
+            churned: 0,
+            abandoned: Vec::new(),
+            open: 1,
+        }
+    }
+
+    fn record(fates: &[Fate]) -> Record {
+        let mut record = Record::new(1);
+        for (index, fate) in (0..).zip(fates) {
+            record.sent(0, index, &data(index));
+            record.answered(0, index, 1, *fate);
+        }
+        record
+    }
+
+    fn check(fates: &[Fate], events: &[(u64, u64, u64)], expected: impl Fn(&Audit) -> bool) {
+        let plan = plan();
+        let audit = Audit::new(&plan, &record(fates), &[findings(&plan, events)], 0);
+        assert!(expected(&audit), "{fates:?} {events:?}: {audit:?}");
+    }
+
+    #[test]
+    fn the_account_must_be_the_record() {
+        use Fate::{Accepted, Refused, Unanswered};
+        let both = [Accepted(7), Accepted(8)];
+        check(&both, &[(7, 0, 9), (8, 1, 9)], |audit| audit.is_passed() && audit.expected == 2);
+        check(&both, &[(8, 1, 9)], |audit| audit.lost == 1 && audit.failures[0].ends_with("gap: 7"));
+        check(&both, &[(7, 0, 9)], |audit| audit.lost == 1 && audit.failures[0].ends_with("gap: 8"));
+        check(&both, &[(7, 1, 9), (8, 0, 9)], |audit| audit.phantoms == 2);
+        check(&both, &[(7, 0, 9), (8, 1, 9), (9, 5, 9)], |audit| audit.phantoms == 1);
+        check(&[Accepted(7), Accepted(7)], &[(7, 0, 9)], |audit| audit.shared_numbers == 1);
+        check(&[Accepted(7), Refused], &[(7, 0, 9)], Audit::is_passed);
+        check(&[Accepted(7), Refused], &[(7, 0, 9), (8, 1, 9)], |audit| {
+            audit.phantoms == 1 && !audit.is_passed()
+        });
+        check(&[Accepted(7), Unanswered], &[(7, 0, 9)], Audit::is_passed);
+        check(&[Accepted(7), Unanswered], &[(7, 0, 9), (8, 1, 9)], |audit| {
+            audit.is_passed() && audit.resolved == 1
+        });
+    }
+
+    #[test]
+    fn what_one_subscriber_tells_of_an_unanswered_publish_holds_for_all() {
+        let plan = plan();
+        let record = record(&[Fate::Accepted(7), Fate::Unanswered]);
+        let loops = [findings(&plan, &[(7, 0, 9), (8, 1, 9)]), findings(&plan, &[(7, 0, 9)])];
+        let audit = Audit::new(&plan, &record, &loops, 0);
+        assert_eq!((audit.resolved, audit.lost, audit.phantoms), (1, 1, 0));
+    }
+
+    #[test]
+    fn the_span_is_from_the_first_receipt_on_any_loop_to_the_last() {
+        let plan = plan();
+        let record = record(&[Fate::Accepted(7)]);
+        let loops = [findings(&plan, &[(7, 0, 5_000_000)]), findings(&plan, &[(7, 0, 9_000_000)])];
+        let span = Audit::new(&plan, &record, &loops, 1).span();
+        assert_eq!(span.count(), 1);
+        assert!((4_000_000..4_010_000).contains(&span.max_ns()), "{}", span.max_ns());
+    }
+}

@@ -1,7 +1,7 @@
 //! A socket on a poll loop: bytes wait on one side, and half-read messages on the other.
 //!
 //! # Contract       edge-triggered: both interests are registered once, and readiness is used up before the next sleep
-//! # Bounds         a turn reads at most `READS_PER_TURN` buffers of one link
+//! # Bounds         one reading takes at most one buffer, so that thousands of links each get their part of a turn
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(crate) struct Link {
 pub(crate) enum Reading {
     /// Nothing is left.
     Drained,
-    /// The turn's part is used up; readiness will not be told again.
+    /// More may be there; readiness will not be told again.
     Unfinished,
 }
 
@@ -80,9 +80,9 @@ impl Link {
         result
     }
 
-    /// Reads into `buffer` and has `take` use up what is there; what it leaves is put before what comes next.
-    /// `take` gets the bytes and how many of them are new. `to_the_end` asks to go on behind a short read, which
-    /// says that nothing is left but hides the end of the stream.
+    /// Reads once into `buffer` and has `take` use up what is there; what it leaves is put before what comes
+    /// next. `take` gets the bytes and how many of them are new. `to_the_end` says that more stands behind a short
+    /// read, be it only the end of the stream.
     ///
     /// # Errors
     /// What `take` says, or the end of the connection; an orderly one is `UnexpectedEof`.
@@ -90,34 +90,29 @@ impl Link {
         &mut self,
         buffer: &mut Vec<u8>,
         to_the_end: bool,
-        mut take: impl FnMut(&[u8], usize) -> Result<usize, E>,
+        take: impl FnOnce(&[u8], usize) -> Result<usize, E>,
     ) -> Result<Reading, E> {
-        for _ in 0..READS_PER_TURN {
-            let held = self.carry.len();
-            if buffer.len() < held + BUFFER_BYTES / 4 {
-                // The readers refuse messages above 4 MiB, so this ends there too.
-                buffer.resize(held + BUFFER_BYTES, 0);
-            }
-            let count = match self.stream.read(&mut buffer[held..]) {
-                Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
-                Ok(count) => count,
-                Err(error) if is_not_yet(&error) => return Ok(Reading::Drained),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let end = held + count;
-            buffer[..held].copy_from_slice(&self.carry);
-            let used = take(&buffer[..end], count)?;
-            self.carry.clear();
-            self.carry.extend_from_slice(&buffer[used..end]);
-            if self.carry.is_empty() && CARRY_BYTES_KEPT < self.carry.capacity() {
-                self.carry = Vec::new();
-            }
-            if end < buffer.len() && !to_the_end {
-                return Ok(Reading::Drained);
-            }
+        let held = self.carry.len();
+        if buffer.len() < held + BUFFER_BYTES / 4 {
+            // The readers refuse messages above 4 MiB, so this ends there too.
+            buffer.resize(held + BUFFER_BYTES, 0);
         }
-        Ok(Reading::Unfinished)
+        let count = match self.stream.read(&mut buffer[held..]) {
+            Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            Ok(count) => count,
+            Err(error) if is_not_yet(&error) => return Ok(Reading::Drained),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Reading::Unfinished),
+            Err(error) => return Err(error.into()),
+        };
+        let end = held + count;
+        buffer[..held].copy_from_slice(&self.carry);
+        let used = take(&buffer[..end], count)?;
+        self.carry.clear();
+        self.carry.extend_from_slice(&buffer[used..end]);
+        if self.carry.is_empty() && CARRY_BYTES_KEPT < self.carry.capacity() {
+            self.carry = Vec::new();
+        }
+        Ok(if end < buffer.len() && !to_the_end { Reading::Drained } else { Reading::Unfinished })
     }
 }
 
@@ -128,7 +123,89 @@ fn is_not_yet(error: &io::Error) -> bool {
 
 /// Large enough that a subscriber which is far behind is read in few calls, small enough for a second-level cache.
 pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
-/// What one connection may take of a turn before the others have theirs.
-const READS_PER_TURN: usize = 4;
 /// A half-read event's memory is kept for the next one, but not a large one by thousands of connections.
 const CARRY_BYTES_KEPT: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A link and its other end, connected.
+    fn pair() -> (Link, std::net::TcpStream, mio::Poll) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let poll = mio::Poll::new().expect("a poll");
+        let address = listener.local_addr().expect("an address");
+        let link = Link::open(address, None, poll.registry(), Token(0)).expect("a link");
+        let (peer, _) = listener.accept().expect("a peer");
+        while !link.is_connected().expect("no error") {
+            std::thread::yield_now();
+        }
+        (link, peer, poll)
+    }
+
+    /// Reads until `bytes` bytes have come in all, using up whole pairs only.
+    fn read_pairs(link: &mut Link, bytes: usize) -> Vec<u8> {
+        let (mut buffer, mut got) = (Vec::new(), Vec::new());
+        while got.len() < bytes {
+            let reading: io::Result<Reading> = link.read(&mut buffer, false, |input, _| {
+                let used = input.len() / 2 * 2;
+                got.extend_from_slice(&input[..used]);
+                Ok(used)
+            });
+            reading.expect("read");
+        }
+        got
+    }
+
+    #[test]
+    fn what_is_left_unused_comes_before_what_arrives_next() {
+        let (mut link, mut peer, _poll) = pair();
+        peer.write_all(b"abc").expect("written");
+        assert_eq!(read_pairs(&mut link, 2), b"ab");
+        peer.write_all(b"defgh").expect("written");
+        assert_eq!(read_pairs(&mut link, 6), b"cdefgh");
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_stays_and_the_end_is_told() {
+        let (mut link, mut peer, _poll) = pair();
+        let whole: Vec<u8> = (0..8_000_000u32).map(|at| at as u8).collect();
+        let mut outgoing = whole.clone();
+        link.flush(&mut outgoing).expect("flushed");
+        assert!(!outgoing.is_empty(), "8 MB do not fit into a socket");
+        let mut got = vec![0; whole.len()];
+        let reader = std::thread::spawn(move || {
+            peer.read_exact(&mut got).expect("read");
+            got
+        });
+        while !outgoing.is_empty() {
+            link.flush(&mut outgoing).expect("flushed");
+        }
+        // The peer is closed with its thread.
+        assert!(reader.join().expect("read") == whole);
+        let end = loop {
+            let result: io::Result<Reading> = link.read(&mut Vec::new(), true, |input, _| Ok(input.len()));
+            if let Err(error) = result {
+                break error.kind();
+            }
+        };
+        assert_eq!(end, ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_refused_connection_is_an_error_when_it_is_looked_at() {
+        let address = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+        let poll = mio::Poll::new().expect("a poll");
+        // The refusal may be immediate on loopback.
+        let refused = match Link::open(address, None, poll.registry(), Token(0)) {
+            Err(error) => error,
+            Ok(link) => loop {
+                if let Err(error) = link.is_connected() {
+                    break error;
+                }
+            },
+        };
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+}

@@ -386,7 +386,7 @@ const OUTGOING_BYTES_MAX: usize = 256 * 1024;
 /// Unanswered requests of one publisher; behind it the schedule waits, which the latencies then show.
 const IN_FLIGHT_MAX: usize = 16_384;
 /// Error codes that mean "later".
-const REFUSALS: [&str; 4] = ["overloaded", "rate_limited", "draining", "unavailable"];
+const REFUSALS: [&str; 3] = ["overloaded", "rate_limited", "draining"];
 /// Any mask does.
 const MASK: u32 = 0x3d9a_5f01;
 

@@ -388,18 +388,23 @@ impl PressRoom {
         }
     }
 
-    /// Sleeps until the next event that can be sent then, the next retry, or the end.
     fn set_alarm(&self) -> Result<(), String> {
-        let due_ns =
-            self.desks.iter().filter(|desk| desk.connected && desk.publisher.has_room()).flat_map(|desk| {
-                // At saturation it is answers that make room for the next event.
-                let closed_loop = self.plan.rate == Rate::Saturation;
-                let next_ns = if closed_loop { None } else { self.next_due_ns(desk) };
-                next_ns.into_iter().chain(desk.publisher.retry_due_ns())
-            });
-        let due_ns = due_ns.chain([self.start_ns, self.end_ns]).filter(|due_ns| now_ns() < *due_ns).min();
-        let alarm_ns = due_ns.unwrap_or(u64::MAX / 2);
+        let alarm_ns = self.wake_ns(now_ns());
         self.alarm.set(alarm_ns).map_err(|error| format!("setting the alarm failed: {error}"))
+    }
+
+    /// When there is something to do again that no socket will tell: the next event that can be sent, the next
+    /// retry, the start or the end. An event that has become due while the turn was ending is due at once.
+    fn wake_ns(&self, now_ns: u64) -> u64 {
+        let able = self.desks.iter().filter(|desk| desk.connected && desk.publisher.has_room());
+        let work = able.flat_map(|desk| {
+            // At saturation it is answers that make room for the next event.
+            let closed_loop = self.plan.rate == Rate::Saturation;
+            let next_ns = if closed_loop { None } else { self.next_due_ns(desk) };
+            next_ns.into_iter().chain(desk.publisher.retry_due_ns())
+        });
+        let marks = [self.start_ns, self.end_ns].into_iter().filter(|mark_ns| now_ns < *mark_ns);
+        work.chain(marks).min().unwrap_or(NEVER_NS)
     }
 
     fn finish(&mut self) -> Published {
@@ -444,6 +449,8 @@ fn due_offset_ns(batches: u64, batch: u32, rate: f64) -> u64 {
     (batches as f64 * f64::from(batch) / rate * NS_PER_SECOND as f64) as u64
 }
 
+/// An alarm that is as good as none: a century.
+const NEVER_NS: u64 = 100 * 365 * 24 * 3_600 * NS_PER_SECOND;
 const ALARM: Token = Token(usize::MAX);
 const EVENTS_PER_TURN: usize = 256;
 const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
@@ -454,6 +461,46 @@ const NOTES_MAX: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::{Command, Flags};
+    use clap::Parser;
+
+    /// A connected publisher of 100 events a second, begun at `start_ns`.
+    fn press_room(start_ns: u64) -> (std::net::TcpListener, PressRoom) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let flags = Flags::try_parse_from(["loadgen", "run", &url, "--duration", "1h"]).expect("parsed");
+        let Command::Run(flags) = flags.command else { panic!("another command") };
+        let plan = Arc::new(Plan::new(*flags).expect("a plan"));
+        let (shared, stop) = (Arc::new(Shared::new()), Arc::new(AtomicBool::new(false)));
+        let mut room = PressRoom::new(&plan, 1, &shared, &stop).expect("a press room");
+        room.connect_all().expect("connected");
+        room.begin(start_ns);
+        (listener, room)
+    }
+
+    #[test]
+    fn what_is_due_is_published_and_the_alarm_is_set_for_what_follows() {
+        let start_ns = now_ns();
+        let at = |ms: u64| start_ns + ms * 1_000_000;
+        let (_listener, mut room) = press_room(start_ns);
+        room.publish(at(25));
+        assert_eq!(room.press.tally.sent, 3, "those of 0, 10 and 20 ms");
+        assert_eq!(room.wake_ns(at(26)), at(30));
+        assert_eq!(room.wake_ns(at(31)), at(30), "due while the turn was ending, and not forgotten");
+        room.publish(at(31));
+        assert_eq!((room.press.tally.sent, room.wake_ns(at(31))), (4, at(40)));
+    }
+
+    #[test]
+    fn nothing_is_published_before_the_start_or_without_a_connection() {
+        let start_ns = now_ns() + 3_600 * NS_PER_SECOND;
+        let (_listener, mut room) = press_room(start_ns);
+        room.publish(start_ns - 1);
+        assert_eq!((room.press.tally.sent, room.wake_ns(start_ns - 1)), (0, start_ns));
+        room.disconnect(0, "for the test".to_owned());
+        room.publish(start_ns + 1);
+        assert_eq!((room.press.tally.sent, room.wake_ns(start_ns + 1)), (0, room.end_ns));
+    }
 
     #[test]
     fn the_schedule_is_even_and_does_not_drift() {

@@ -227,21 +227,26 @@ impl Report {
             }
         };
         let slow = if 0 < setting.slow { format!(", {} of them slow", setting.slow) } else { String::new() };
-        writeln!(
+        write!(
             out,
-            "target     {}   {} subscribers ({} ws + {} sse{slow})   {} channel{}   {} publisher{} ({})   {load}   size {}   seed {}",
+            "target     {}   {} subscribers ({} ws + {} sse{slow})   {} channel{}   {load}",
             self.target,
             grouped(setting.connections as f64),
             grouped(setting.websocket as f64),
             grouped(setting.sse as f64),
             setting.channels,
             plural(setting.channels as u64),
-            setting.publishers,
-            plural(u64::from(setting.publishers)),
-            setting.publish_via,
-            setting.size,
-            setting.seed,
         )?;
+        if !setting.hold {
+            let (publishers, via) = (setting.publishers, setting.publish_via);
+            let many = plural(u64::from(publishers));
+            write!(
+                out,
+                "   {publishers} publisher{many} ({via})   size {}   seed {}",
+                setting.size, setting.seed
+            )?;
+        }
+        writeln!(out)?;
         writeln!(
             out,
             "phase      connect {:.1}s   warm-up {:.1}s   measure {:.1}s",
@@ -330,7 +335,9 @@ impl Report {
                 summary.p9999_ms,
                 summary.max_ms,
             ];
-            write!(out, "{name:<18}")?;
+            let indent =
+                if Transport::ALL.iter().any(|transport| transport.name() == *name) { "  " } else { "" };
+            write!(out, "{:<18}", format!("{indent}{name}"))?;
             // A quantile says something only when several values lie behind it.
             let least = [2, 10, 100, 1_000, 10_000, 1];
             for (value, least) in values.iter().zip(least) {
@@ -475,8 +482,8 @@ fn rows(
     let span = audit.span();
     let mut rows = vec![
         ("e2e", Some(end_to_end)),
-        ("  ws", Some(&latencies.end_to_end[Transport::WebSocket as usize])),
-        ("  sse", Some(&latencies.end_to_end[Transport::Sse as usize])),
+        ("ws", Some(&latencies.end_to_end[Transport::WebSocket as usize])),
+        ("sse", Some(&latencies.end_to_end[Transport::Sse as usize])),
         ("service", Some(&latencies.service)),
         ("ack", published.map(|published| &published.ack)),
         ("span", Some(&span)),
@@ -485,7 +492,7 @@ fn rows(
     ];
     rows.retain(|(_, latency)| latency.is_some_and(|latency| 0 < latency.count()));
     let rows = rows.into_iter().filter_map(|(name, latency)| Some((name, latency?)));
-    rows.map(|(name, latency)| Row { name: name.trim_start(), summary: latency.summary() }).collect()
+    rows.map(|(name, latency)| Row { name, summary: latency.summary() }).collect()
 }
 
 fn generator(findings: &[Findings], published: Option<&Published>, resident_bytes: Option<u64>) -> Generator {
@@ -589,6 +596,77 @@ const NOTES_SHOWN: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::{Command, Flags};
+    use crate::publisher::PressTally;
+    use crate::record::Record;
+    use clap::Parser;
+
+    fn plan(rate: &str) -> Plan {
+        let flags =
+            Flags::try_parse_from(["loadgen", "run", "http://127.0.0.1:9", "-R", rate]).expect("parsed");
+        let Command::Run(flags) = flags.command else { panic!("another command") };
+        Plan::new(*flags).expect("a plan")
+    }
+
+    fn published(send_lag_ms: u64) -> Published {
+        let mut send_lag = Latency::new();
+        send_lag.record(send_lag_ms * 1_000_000);
+        Published {
+            record: Record::new(0),
+            ack: Latency::new(),
+            send_lag,
+            tally: PressTally::default(),
+            measured: None,
+            unsent: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_generator_says_when_it_was_the_bottleneck_itself() {
+        let check = |rate: &str, generator: Generator, send_lag_ms: u64, expected: &[&str]| {
+            let mut end_to_end = Latency::new();
+            end_to_end.record(20_000_000);
+            let reasons = bottlenecks(&plan(rate), &generator, Some(&published(send_lag_ms)), &end_to_end);
+            assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
+            for (reason, part) in reasons.iter().zip(expected) {
+                assert!(reason.contains(part), "{reason}");
+            }
+        };
+        let well = || Generator { cpu_share_max: 0.9, turn_ms_max: 100.0, ..Generator::default() };
+        check("100", well(), 1, &[]);
+        check("100", Generator { cpu_share_max: 0.91, ..well() }, 1, &["a loop of subscribers used 91 %"]);
+        check("100", Generator { cpu_share_publishing: 1.0, ..well() }, 1, &["publishing used 100 %"]);
+        check("100", Generator { turn_ms_max: 101.0, ..well() }, 1, &["one turn of a loop took 101 ms"]);
+        check("100", well(), 3, &["p99 of the send lag is 3.0"]);
+        check("max", well(), 3, &[]);
+    }
+
+    #[test]
+    fn a_bottleneck_is_a_verdict_at_a_fixed_rate_and_a_note_at_saturation() {
+        let check = |rate: &str, lenient: bool, verdict: Verdict, code: u8| {
+            let mut plan = plan(rate);
+            plan.lenient = lenient;
+            let measured = Measured { wall_ns: 100, cpu_ns: 99, ..Measured::default() };
+            let published = Published { measured: Some(measured), ..published(0) };
+            let report = Report::new(Material {
+                plan: &plan,
+                published: Some(&published),
+                findings: &[],
+                audit: Audit::default(),
+                connecting_s: 0.0,
+                interrupted: false,
+                resident_bytes: None,
+                notes: Vec::new(),
+            });
+            assert_eq!((report.verdict, report.exit_code()), (verdict, code));
+            let told = report.table(false).contains("the generator was the bottleneck: publishing used 99 %");
+            assert!(told, "{}", report.table(false));
+        };
+        check("100", false, Verdict::Invalid, 4);
+        check("100", true, Verdict::Pass, 0);
+        check("max", false, Verdict::Pass, 0);
+    }
 
     #[test]
     fn numbers_are_grouped_for_reading() {

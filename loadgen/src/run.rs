@@ -29,8 +29,13 @@ pub(crate) fn run(plan: Plan, stop: Arc<AtomicBool>) -> anyhow::Result<ExitCode>
     check_descriptors(&plan)?;
     let mut run = Run::new(Arc::new(plan), stop)?;
     let report = run.drive();
+    let interrupted = run.stop.load(Ordering::Relaxed);
     run.close();
-    let report = report?;
+    let report = match report {
+        // Before there was anything to report.
+        Err(_) if interrupted => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        report => report?,
+    };
     write_results(&run.plan, &report)?;
     Ok(ExitCode::from(report.exit_code()))
 }
@@ -295,6 +300,7 @@ fn write_results(plan: &Plan, report: &Report) -> anyhow::Result<()> {
 /// Lets every loop hear of the beginning before the first event is due.
 const START_DELAY_NS: u64 = NS_PER_SECOND / 20;
 const AFTERMATH_NS: u64 = NS_PER_SECOND / 10;
+const EXIT_INTERRUPTED: u8 = 130;
 const TICK: Duration = Duration::from_millis(200);
 /// Standard streams, polls, wakers, the alarm, result files.
 const DESCRIPTORS_RESERVED: u64 = 64;

@@ -1,12 +1,12 @@
 //! What one loop of subscribers has seen: one entry per event, whoever of its subscribers came first.
 //!
-//! # Contract       the first delivery of an event is parsed in full, and so is the first over each transport; every
-//! other one is compared with it: the head byte for byte up to the stamp's end, and the length
-//! # Invariants     W1 an entry is made once and then only changes in times, flags and `previous`
+//! # Contract       the first delivery of an event over each transport is parsed in full; every other one is compared
+//! with it, the head byte for byte up to the stamp's end, and the length
+//! # Invariants     W1 an entry is made once and then only changes in times, flags and `previous`;
 //! W2 `previous` is the highest sequence number known on the same channel below the entry's own
-//! # Bounds         48 bytes per event and at most [`EVENTS_MAX`] events apart; 4 MiB of recent heads
-//! # Why not …      a set per subscriber: a million deliveries a second would each miss the cache; here thousands of
-//! subscribers compare with the same few recent lines
+//! # Bounds         48 bytes per event, events within twice [`EVENTS_MAX`] of each other; 4 MiB of recent heads
+//! # Why not …      a set per subscriber: each delivery would miss the cache; here thousands of subscribers compare with
+//! the same few recent lines
 
 use std::collections::{HashMap, VecDeque};
 

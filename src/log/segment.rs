@@ -15,8 +15,12 @@ use crate::sync::SharedCell;
 pub const SEGMENT_EVENTS: usize = 1 << SEGMENT_SHIFT;
 
 /// Binary logarithm of [`SEGMENT_EVENTS`]. A segment is what is evicted and reused at once, so it is small enough that
-/// a segment of the largest events is a small part of the byte budget.
-pub(super) const SEGMENT_SHIFT: u32 = if cfg!(loom) { 1 } else { 8 };
+/// a segment of the largest events is a small part of the byte budget. Smaller still where every access is checked.
+pub(super) const SEGMENT_SHIFT: u32 = match (cfg!(loom), cfg!(miri)) {
+    (true, _) => 1,
+    (_, true) => 4,
+    _ => 8,
+};
 
 /// JSON of this many bytes and more is not copied into the SSE form: the block is sent as head, JSON, tail.
 pub const SPLIT_JSON_BYTES: usize = 2048;

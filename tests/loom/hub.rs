@@ -86,7 +86,7 @@ fn subscribe_against_publish() {
     let expected = Expected {
         name: "subscribe_against_publish",
         preemptions: 3,
-        interleavings_min: 10,
+        interleavings_min: 1,
         outcomes: &["before the subscription", "rung", "seen while awake"],
     };
     explore(&expected, |seen| {

@@ -15,3 +15,4 @@ pub use encoder::{
     HEADER_BYTES_MAX, Opcode, header_len, push_binary, push_close, push_ping, push_pong, push_text,
     write_header,
 };
+pub use violation::Violation;
