@@ -2,8 +2,8 @@
 //!
 //! # Contract       the sequencer writes the log; each loop writes its own [`Desk`]; everybody reads everything
 //! # Memory order   a loop that subscribes stores its table, fences, and looks at `published` before it sleeps; the
-//!                  sequencer publishes, fences, and looks at the tables before it rings: one of the two sees the other
-//!                  ([`crate::sync::bell`] has the argument, `tests/loom` the model)
+//!   sequencer publishes, fences, and looks at the tables before it rings: one of the two sees the other
+//!   ([`crate::sync::bell`] has the argument, `tests/loom` the model)
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -244,7 +244,7 @@ Examples:
   loadgen run http://127.0.0.1:8080 -c 20000 --source-ip 127.0.0.2..9 --hold -d 5m
                                                                       idle connections
 Exit codes:
-  0 pass   2 wrong usage   3 cannot connect   4 the generator was the bottleneck, the figures are not the server's
+  0 pass   2 wrong usage   3 cannot connect   4 invalid: the generator was the bottleneck, or some load never was
   5 verification failed   130 interrupted (the report is still written)";
 
 const ABOUT_REPLAY: &str = "\

@@ -222,7 +222,7 @@ impl PressRoom {
             self.input(&events)?;
             self.flush();
             if let Some(note) = self.notes.pop() {
-                return Err(format!("a publisher cannot connect: {note}"));
+                return Err(note);
             }
         }
         Ok(())
@@ -294,8 +294,9 @@ impl PressRoom {
         desk.connected = false;
         desk.publisher.stop(&mut self.press);
         desk.retry_ns = now_ns() + RECONNECT_NS;
-        if self.notes.len() < NOTES_MAX {
-            self.notes.push(reason);
+        let note = format!("a publisher lost its connection: {reason}");
+        if self.notes.len() < NOTES_MAX && !self.notes.contains(&note) {
+            self.notes.push(note);
         }
     }
 
@@ -408,13 +409,12 @@ impl PressRoom {
     }
 
     fn finish(&mut self) -> Published {
-        let plan = &self.plan;
-        let due = match plan.rate {
+        let due = match self.plan.rate {
             Rate::Saturation => 0,
             Rate::PerSecond(rate) => {
-                let seconds = self.end_ns.saturating_sub(self.start_ns) as f64 / NS_PER_SECOND as f64;
-                let batches = (seconds * rate / f64::from(plan.batch)).ceil() as u64;
-                batches.saturating_mul(u64::from(plan.batch)).min(plan.messages_max)
+                let batch = self.plan.batch;
+                let batches = batches_within(self.end_ns.saturating_sub(self.start_ns), batch, rate);
+                batches.saturating_mul(u64::from(batch)).min(self.plan.messages_max)
             }
         };
         for desk in &mut self.desks {
@@ -447,6 +447,16 @@ impl Desk {
 /// When the batch number `batches` is due after the start, at `rate` events per second.
 fn due_offset_ns(batches: u64, batch: u32, rate: f64) -> u64 {
     (batches as f64 * f64::from(batch) / rate * NS_PER_SECOND as f64) as u64
+}
+
+/// How many batches are due within `length_ns` of the start, by the same reckoning as each one's due time.
+fn batches_within(length_ns: u64, batch: u32, rate: f64) -> u64 {
+    let estimate = length_ns as f64 / NS_PER_SECOND as f64 * rate / f64::from(batch);
+    let mut batches = (estimate as u64).saturating_sub(1);
+    while due_offset_ns(batches, batch, rate) < length_ns {
+        batches += 1;
+    }
+    batches
 }
 
 /// An alarm that is as good as none: a century.
@@ -507,6 +517,10 @@ mod tests {
         assert_eq!(due_offset_ns(0, 1, 3.0), 0);
         assert_eq!(due_offset_ns(3_000_000, 1, 3.0), 1_000_000 * NS_PER_SECOND);
         assert_eq!(due_offset_ns(5, 10, 100.0), NS_PER_SECOND / 2);
+        assert_eq!(batches_within(1_100_000_000, 1, 100.0), 110);
+        assert_eq!(batches_within(1_100_000_001, 1, 100.0), 111);
+        assert_eq!(batches_within(0, 1, 100.0), 0);
+        assert_eq!(batches_within(NS_PER_SECOND, 7, 100.0), 15);
         let offsets: Vec<u64> = (0..1_000).map(|batch| due_offset_ns(batch, 1, 700.0)).collect();
         assert!(offsets.windows(2).all(|pair| (1_428_570..=1_428_572).contains(&(pair[1] - pair[0]))));
     }

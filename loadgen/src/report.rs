@@ -21,7 +21,7 @@ pub(crate) struct Report {
     target: String,
     verdict: Verdict,
     exit_code: u8,
-    /// Why the figures are not the server's, if they are not.
+    /// Why the figures do not stand for the server, if they do not.
     invalid: Vec<String>,
     notes: Vec<String>,
     setting: Setting,
@@ -40,7 +40,7 @@ pub(crate) struct Report {
 pub(crate) enum Verdict {
     /// All is well.
     Pass,
-    /// The generator was the bottleneck.
+    /// The figures do not stand for the server: the generator was the bottleneck, or some of the load never was.
     Invalid,
     /// The server lost, repeated, reordered or changed something.
     Failed,
@@ -154,11 +154,11 @@ impl Report {
         let mut notes = material.notes;
         notes.extend(findings.iter().flat_map(|one| one.abandoned.iter().cloned()));
         notes.extend(published.iter().flat_map(|published| published.notes.iter().cloned()));
-        let mut invalid = Vec::new();
+        let mut invalid = omissions(plan, findings, published, &audit, material.interrupted);
         if plan.lenient || plan.rate == Rate::Saturation {
             notes.extend(bottlenecks);
         } else {
-            invalid = bottlenecks;
+            invalid.extend(bottlenecks);
         }
         let verdict = match (audit.is_passed(), material.interrupted, invalid.is_empty()) {
             (false, ..) => Verdict::Failed,
@@ -505,6 +505,36 @@ fn generator(findings: &[Findings], published: Option<&Published>, resident_byte
         turn_ms_max: turn_ns.unwrap_or_default() as f64 / 1e6,
         resident_bytes,
     }
+}
+
+/// What the figures leave out, because it did not happen.
+fn omissions(
+    plan: &Plan,
+    findings: &[Findings],
+    published: Option<&Published>,
+    audit: &Audit,
+    interrupted: bool,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let (unsent, unanswered) =
+        published.map_or((0, 0), |published| (published.unsent, published.tally.unanswered));
+    if 0 < unsent && !interrupted {
+        reasons.push(format!("{unsent} events were due and never sent, and the latencies leave them out"));
+    }
+    let vanished = unanswered.saturating_sub(audit.resolved);
+    if 0 < vanished && !interrupted && plan.verify != Verify::None {
+        reasons.push(format!("{vanished} events were sent, but neither answered nor delivered"));
+    }
+    let seats = findings.iter().map(|one| one.accounts.len() as u64).sum::<u64>();
+    let open = findings.iter().map(|one| one.open).sum::<u64>();
+    if open < seats {
+        reasons.push(format!(
+            "{} of {} subscribers were not connected at the end",
+            seats - open,
+            plan.seats.len()
+        ));
+    }
+    reasons
 }
 
 /// In what the generator itself, and not the server, set the figures.

@@ -296,7 +296,7 @@ impl Subscriber {
             Some(known) if known == epoch => {}
             Some(_) => {
                 let epoch = String::from_utf8_lossy(epoch);
-                self.account.nonsense(format!("the server began a new log, {epoch}, during the run"));
+                self.account.nonsense(format!("the server began a new log during the run, {epoch}"));
             }
             None => company.epoch = Some(epoch.to_vec()),
         }
@@ -405,7 +405,10 @@ impl Subscriber {
         let cause = notice.cause.unwrap_or_default();
         match (notice.from, notice.to) {
             (Some(from), Some(to)) => self.account.gap(Gap { from, to, cause, matched: notice.matched }),
-            _ => self.account.nonsense(format!("a gap without bounds was told, cause {cause}")),
+            // What was published before a new log and what after it cannot be told apart by number.
+            _ => self.account.nonsense(format!(
+                "a gap without bounds was told, cause {cause}, so nothing can be compared"
+            )),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! From new events to the connections that get them.
 //!
 //! # Contract       [`FanOut::route`] takes what is new in the log and marks every live subscriber, once per channel,
-//!                  whatever the number of events; the flush that follows sends what the marks say
+//!   whatever the number of events; the flush that follows sends what the marks say
 //! # Invariants     F1 every wanted event below `position` was sent to, or is marked for, each live connection
-//!                  F2 a cached list holds exactly the subscribers that the table has for its channel
+//!   F2 a cached list holds exactly the subscribers that the table has for its channel
 //! # Bounds         a turn routes `TURN_EVENTS_MAX` events; a list is kept per channel that had an event and dropped by
-//!                  edits that touch it
+//!   edits that touch it
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! The event loop: connections, and the turn that serves them.
 //!
 //! # Contract       whoever drives it calls [`EventLoop::ready`] for links that have become readable or writable, then
-//!                  [`EventLoop::turn`]; between turns it may sleep until [`EventLoop::deadline_ms`], unless
-//!                  [`EventLoop::has_work`], under the bell's protocol ([`crate::sync::bell`])
+//!   [`EventLoop::turn`]; between turns it may sleep until [`EventLoop::deadline_ms`], unless
+//!   [`EventLoop::has_work`], under the bell's protocol ([`crate::sync::bell`])
 //! # Invariants     E1 a live connection has been sent, or is marked for, every wanted event below the loop's position
-//!                  E2 a lagging connection has been sent every wanted event below its own `next`
-//!                  E3 bytes are written in `flush` only, at frame boundaries
+//!   E2 a lagging connection has been sent every wanted event below its own `next`
+//!   E3 bytes are written in `flush` only, at frame boundaries
 //! # Bounds         all of `words::limits`; each phase of a turn has a budget, and what it leaves is remembered
 //!
 //! A turn is always `control → input → table → sequence → fan-out → timers → flush`; it reads the clock once, before.

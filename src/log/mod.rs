@@ -1,24 +1,24 @@
 //! The log: the one place events are, and the queue everybody reads from.
 //!
 //! # Contract       one [`Writer`]; any number of readers through the shared [`Log`]. A reader gets an event, or is told
-//!                  that it is no longer held; it never waits and never makes the writer wait
+//!   that it is no longer held; it never waits and never makes the writer wait
 //! # Invariants     L1 `oldest ≤ published`; the visible window is `oldest..published`
-//!                  L2 slots below `published` are never written again while their segment can be reached
-//!                  L3 a channel's `head` is its newest event below `published`, or newer; its `evicted` is its newest
-//!                  event below `oldest`, or newer
-//!                  L4 a segment is reused only when the writer holds the only reference to it
+//!   L2 slots below `published` are never written again while their segment can be reached
+//!   L3 a channel's `head` is its newest event below `published`, or newer; its `evicted` is its newest
+//!   event below `oldest`, or newer
+//!   L4 a segment is reused only when the writer holds the only reference to it
 //! # Memory order   `published`: Release in [`Writer::publish`] → Acquire in [`Log::published`]; carries slots, bytes,
-//!                  heads and names.
-//!                  `appended`: Release → Acquire; carries the slots below it, even those not yet published.
-//!                  `heads`: Release → Acquire; carries `appended` past the slot it names.
-//!                  `oldest`: Release → Acquire; carries the `evicted` marks below it; carried by the emptying of a place.
-//!                  `forgotten_below`: Release → Acquire; carried by a wiped head or mark.
-//!                  Reuse (L4): the swap that empties a place, and after it `Arc::get_mut`, synchronise with the end of
-//!                  every pass that reached into the segment; arc-swap does this since 1.9.1, `sync` says more
+//!   heads and names.
+//!   `appended`: Release → Acquire; carries the slots below it, even those not yet published.
+//!   `heads`: Release → Acquire; carries `appended` past the slot it names.
+//!   `oldest`: Release → Acquire; carries the `evicted` marks below it; carried by the emptying of a place.
+//!   `forgotten_below`: Release → Acquire; carried by a wiped head or mark.
+//!   Reuse (L4): the swap that empties a place, and after it `Arc::get_mut`, synchronise with the end of
+//!   every pass that reached into the segment; arc-swap does this since 1.9.1, `sync` says more
 //! # Bounds         events by `retain_events`, bytes by `retain_bytes` plus one segment, channels by `channels_max`;
-//!                  spare segments by what readers hold at one instant ([`PASS_SEGMENTS_MAX`] each)
+//!   spare segments by what readers hold at one instant ([`PASS_SEGMENTS_MAX`] each)
 //! # Why not …      a seqlock: a write to a socket cannot be taken back when the check afterwards fails, and the racing
-//!                  read is undefined behaviour. A queue per subscriber: one event would be copied once per subscriber
+//!   read is undefined behaviour. A queue per subscriber: one event would be copied once per subscriber
 
 mod channels;
 mod chunk;

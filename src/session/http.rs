@@ -1,7 +1,7 @@
 //! Requests off a connection, whole: head and body, however they were cut on the way.
 //!
 //! # Contract       [`HttpReader::read`] is given what has not been taken yet and says how much it took; a request that
-//!                  lies whole in the input is lent without a copy
+//!   lies whole in the input is lent without a copy
 //! # Bounds         a head that waits for its body, and the body so far: the limits of both
 
 use crate::wire::http::{BodyDecoder, BodyKind, HeadLimits, HeadScanner, HttpError, RequestHead};

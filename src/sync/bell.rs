@@ -1,9 +1,9 @@
 //! The bell of a thread that sleeps: rung only when somebody sleeps, and never missed.
 //!
 //! # Contract       the sleeper calls [`Bell::lie_down`], looks once more for work, and blocks only if there is none;
-//!                  the writer makes work visible, calls [`fence_before_ring`], then [`Bell::ring`]
+//!   the writer makes work visible, calls [`fence_before_ring`], then [`Bell::ring`]
 //! # Memory order   two `SeqCst` fences: either the writer sees `asleep`, or the sleeper sees the work. With either fence
-//!                  missing both can miss (the store-buffer shape); the loom models `sleeping_loop_*` show it
+//!   missing both can miss (the store-buffer shape); the loom models `sleeping_loop_*` show it
 //! # Bounds         at most one wake per sleep, however many writers ring
 
 use super::{AtomicBool, Ordering, fence};
@@ -22,7 +22,9 @@ impl<W: Waker + ?Sized> Waker for Box<W> {
 
 /// The bell of one sleeper.
 pub struct Bell<W> {
-    /// `true` from [`Bell::lie_down`] until somebody rings or the sleeper gets up by itself.
+    /// `true` from [`Bell::lie_down`] until somebody rings or the sleeper gets up by itself. Changed by swaps only, also
+    /// where a store would do: loom does not know that a swap stands right behind the value that it took, and would
+    /// find a wake-up lost that no machine can lose.
     asleep: AtomicBool,
     waker: W,
 }
@@ -37,7 +39,7 @@ impl<W: Waker> Bell<W> {
     pub fn lie_down(&self) {
         // Release: who sees it also sees what the sleeper showed before, such as its table. The fence below orders it
         // before the sleeper's look for work.
-        self.asleep.store(true, Ordering::Release);
+        self.asleep.swap(true, Ordering::Release);
         #[cfg(not(fanfare_mutant = "sleeper_without_fence"))]
         fence(Ordering::SeqCst);
     }
@@ -45,7 +47,7 @@ impl<W: Waker> Bell<W> {
     /// The sleeper is awake again, by itself or by the bell.
     pub fn get_up(&self) {
         // Relaxed: a ring that comes too late wakes a waking thread once more, which is harmless.
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::Relaxed);
     }
 
     /// Whether the sleeper said it would block. Only a hint for skipping work; [`Bell::ring`] decides.

@@ -27,7 +27,7 @@ async function main([screenshot]) {
 
 async function check(page, address, screenshot) {
   page.setDefaultTimeout(STEP_MS_MAX);
-  const complaints = watch(page);
+  const complaints = await watch(page);
 
   const socketFrame = page.waitForEvent('websocket').then((socket) => socket.waitForEvent('framereceived'));
   const head = await page.goto(address);
@@ -80,11 +80,11 @@ async function publish(page) {
   return /Accepted as (\d+)/.exec(await answer.textContent())[1];
 }
 
-function watch(page) {
+async function watch(page) {
   const complaints = [];
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   page.on('pageerror', (error) => complaints.push(String(error)));
-  page.addInitScript(() => {
+  await page.addInitScript(() => {
     window.violations = [];
     document.addEventListener('securitypolicyviolation', (violation) =>
       window.violations.push(`${violation.violatedDirective}: ${violation.blockedURI}`),

@@ -191,6 +191,20 @@ fn subscribers_that_the_server_closes_resume_too() {
 }
 
 #[test]
+fn load_that_never_was_makes_a_run_invalid() {
+    let script = Script { publishes_max: 30, ..Script::default() };
+    let report = check(
+        script,
+        &format!("{SHORT} --drain 300ms"),
+        4,
+        &[("published/accepted", 30), ("verification/lost", 0)],
+    );
+    assert_eq!(report["verdict"], "invalid");
+    let missing = number(&report, "published/unsent") + number(&report, "published/unanswered");
+    assert_eq!(missing, 30, "{report:#}");
+}
+
+#[test]
 fn slow_subscribers_are_told_gaps_and_reported_apart() {
     let script = Script { retain: 20, ..Script::default() };
     let report = check(

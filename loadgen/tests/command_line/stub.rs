@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) wrong_matched: bool,
     /// Closes every subscriber's first connection after this event.
     pub(crate) close_after: u64,
+    /// After so many publishes publishers are hung up on; 0 is never.
+    pub(crate) publishes_max: u64,
     /// Publishes are answered one number too high.
     pub(crate) wrong_answer: bool,
 }
@@ -160,6 +162,10 @@ impl Hub {
             } else if path.starts_with("/events") {
                 return self.serve_event_stream(stream, &query(&path, "channel"), cursor);
             } else {
+                let published = self.publishes.load(Ordering::SeqCst);
+                if self.script.publishes_max != 0 && self.script.publishes_max <= published {
+                    return Ok(());
+                }
                 let answer = self.handle_publish(&body);
                 stream.write_all(answer.as_bytes())?;
             }
