@@ -1,0 +1,48 @@
+//! A server inside the test, where its limits must be tiny.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanfare::server::{Config, Server};
+use fanfare::words::limits::Limits;
+
+/// A server on free ports; drained when dropped.
+pub(crate) struct LocalServer {
+    server: Option<Server>,
+    /// Where everybody may connect.
+    pub(crate) public: SocketAddr,
+    /// Where operators may connect.
+    pub(crate) admin: SocketAddr,
+}
+
+impl LocalServer {
+    /// Starts a server with two event loops.
+    pub(crate) fn start(limits: Limits) -> LocalServer {
+        LocalServer::start_with_loops(limits, 2)
+    }
+
+    /// Starts a server.
+    pub(crate) fn start_with_loops(limits: Limits, loops: usize) -> LocalServer {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        // Nobody waits for the end of a test's server.
+        let limits = Limits { drain_deadline: Duration::from_millis(1), ..limits };
+        let config = Config { listen: anywhere, admin_listen: anywhere, loops, limits, demo_rate: 0 };
+        let server = Server::start(config).expect("the server starts");
+        let (public, admin) = (server.address(), server.admin_address());
+        LocalServer { server: Some(server), public, admin }
+    }
+
+    /// The name of the server's log.
+    pub(crate) fn epoch(&self) -> String {
+        self.server.as_ref().unwrap().hub().epoch.to_string()
+    }
+}
+
+impl Drop for LocalServer {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.drain();
+            server.join();
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The server binary as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use super::PATIENCE;
+
+/// A running `fanfare serve`; killed when dropped.
+pub(crate) struct ServerProcess {
+    child: Child,
+    /// Lines of its standard error; ends with the process.
+    lines: Receiver<String>,
+    /// Where everybody may connect.
+    pub(crate) public: SocketAddr,
+    /// Where operators may connect.
+    pub(crate) admin: SocketAddr,
+}
+
+/// The binary under test, without whatever the environment says about it.
+pub(crate) fn fanfare() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command.env_clear();
+    command
+}
+
+impl ServerProcess {
+    /// Starts a server on free ports, with `flags` besides.
+    pub(crate) fn start(flags: &[&str]) -> ServerProcess {
+        let mut child = fanfare()
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = ServerProcess { child, lines, public: unknown, admin: unknown };
+        server.public = server.address_after("listening on http://");
+        server.admin = server.address_after("admin on http://");
+        server
+    }
+
+    fn address_after(&self, prefix: &str) -> SocketAddr {
+        let line = self.wait_for_line(prefix);
+        line.strip_prefix(prefix).and_then(|address| address.parse().ok()).expect("an address")
+    }
+
+    /// The next line of standard error that has `text` in it.
+    pub(crate) fn wait_for_line(&self, text: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => before.push(line),
+                Err(error) => panic!("no line with {text:?} ({error}); before: {before:#?}"),
+            }
+        }
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends the process a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
+        assert!(status.success(), "kill -s {name} {pid}: {status}");
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(_) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
+                Err(error) => panic!("the server does not end: {error}"),
+            }
+        }
+    }
+
+    /// Open descriptors of the process.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
