@@ -11,13 +11,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
-use crate::log::{ChannelId, Log, Retention};
+use crate::log::{BATCH_EVENTS_MAX, ChannelId, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
 use crate::sequencer::{Ingest, Receipt, Refusal, Sequencer, Step, Submission};
 use crate::sync::bell::{Bell, Waker, fence_before_ring};
 use crate::sync::{Arc, ArcCell, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::table::Table;
 use crate::words::cursor::Epoch;
-use crate::words::limits::Limits;
+use crate::words::limits::{EVENT_BYTES_CEILING, Limits, STEP_EVENTS_MAX};
 
 /// The shared middle of one server.
 pub struct Hub {
@@ -55,6 +55,9 @@ pub struct Desk {
 
 impl Hub {
     /// The middle of a server with one loop per waker, and its sequencer. `inline`: the only loop will run it.
+    ///
+    /// # Panics
+    /// If [`Limits::check`] refuses the limits, or a sequencer is to sit inline in one of several loops.
     #[must_use]
     pub fn new(
         limits: Limits,
@@ -62,7 +65,8 @@ impl Hub {
         wakers: Vec<Box<dyn Waker>>,
         inline: bool,
     ) -> (Arc<Hub>, Sequencer) {
-        debug_assert!(!inline || wakers.len() == 1, "a sequencer inline has one loop");
+        assert!(!inline || wakers.len() == 1, "a sequencer inline has one loop");
+        assert_eq!(limits.check(), Ok(()), "the limits were checked");
         let (log, writer) = Log::new(retention(&limits));
         let desk = |waker| Desk {
             bell: Bell::new(waker),
@@ -157,7 +161,7 @@ impl Hub {
             self.limits.fanout_backlog_max.as_millis() as u64 <= now_unix_ms.saturating_sub(slot.timestamp_ms)
         };
         self.limits.fanout_backlog_events_max <= published - slowest
-            || self.log.slot(slowest).is_none_or(is_old)
+            || self.log.slot(slowest).is_some_and(is_old)
     }
 
     /// Begins to shut down: no new publish is let in from now on.
@@ -251,6 +255,16 @@ impl Desk {
     }
 }
 
+const _: () =
+    assert!(STEP_EVENTS_MAX * 2 <= BATCH_EVENTS_MAX, "a step overruns its bound by at most one batch");
+const _: () = assert!(
+    frame_bytes_max(EVENT_BYTES_CEILING + EVENT_REST_BYTES) <= FRAME_BYTES_MAX,
+    "a frame is addressed by 24 bits"
+);
+
+/// What an event's JSON has besides its data, at most: channel, kind, ids and tags, and their names.
+const EVENT_REST_BYTES: usize = 1 << 18;
+
 /// Remembers for one loop which channels its current snapshot has subscribers of, so that a stream of events nobody
 /// there wants costs the sequencer a look-up in a small map each.
 #[derive(Default)]
@@ -277,7 +291,9 @@ impl Interest {
             self.reuses = names.reuses();
             self.known.clear();
         }
-        range.filter_map(|seq| hub.log.slot(seq)).any(|slot| {
+        range.into_iter().any(|seq| {
+            // What is gone already may have been wanted: the loop will find out what it has missed.
+            let Some(slot) = hub.log.slot(seq) else { return true };
             *self.known.entry(slot.route).or_insert_with(|| {
                 names.name(slot.route).is_some_and(|name| table.has_subscriber(name.as_str()))
             })

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::account::{Account, Exceptions, Faults, Gap};
 use crate::histogram::Latency;
-use crate::plan::{Plan, Seat, Verify};
+use crate::options::Verify;
+use crate::plan::{Plan, Seat};
 use crate::record::{Fate, Record};
 use crate::witness::Witness;
 use crate::worker::Findings;
@@ -70,6 +71,14 @@ impl Audit {
                 findings.iter().flat_map(|one| &one.accounts).map(|(_, account)| account.received()).sum();
             return audit;
         }
+        // What subscribers noticed comes first in the list: it mostly explains the rest.
+        for (seat, account) in findings.iter().flat_map(|one| &one.accounts) {
+            for note in
+                account.exceptions().into_iter().flat_map(|exceptions| &exceptions.notes).take(NOTES_EACH)
+            {
+                audit.fail(NOTES_SHOWN, || format!("subscriber {}: {note}", seat.id));
+            }
+        }
         let ledger = audit.reconcile(plan, record, findings);
         for one in findings {
             for (seat, account) in &one.accounts {
@@ -104,7 +113,7 @@ impl Audit {
                     let channel = plan.channel_of(publisher, index) as u32;
                     if numbers.insert(sequence, channel).is_some() {
                         self.shared_numbers += 1;
-                        self.fail(format!("the server answered {sequence} to two publishes"));
+                        self.fail(SAMPLES_MAX, || format!("the server answered {sequence} to two publishes"));
                     }
                 }
                 Fate::Unanswered => unanswered += 1,
@@ -117,26 +126,32 @@ impl Audit {
                 let Some((publisher, index)) = entry.identity() else { continue };
                 let Some(outcome) = record.outcome(publisher, index) else {
                     self.phantoms += 1;
-                    self.fail(format!("event {sequence} was delivered, but nobody published it"));
+                    self.fail(SAMPLES_MAX, || {
+                        format!("event {sequence} was delivered, but nobody published it")
+                    });
                     continue;
                 };
                 let channel = plan.channel_of(publisher, index) as u32;
-                let what = format!("event {sequence} (publisher {publisher}, index {index})");
+                let what = || format!("event {sequence} (publisher {publisher}, index {index})");
                 match outcome.fate() {
                     Fate::Accepted(answered) if answered == sequence => {
                         if (outcome.data_bytes, outcome.data_crc) != (entry.data_bytes, entry.data_crc) {
                             self.faults.altered += 1;
-                            self.fail(format!("{what} was delivered with other data than was sent"));
+                            self.fail(SAMPLES_MAX, || {
+                                format!("{} was delivered with other data than was sent", what())
+                            });
                         }
                     }
                     Fate::Accepted(answered) => {
                         self.phantoms += 1;
-                        self.fail(format!("{what} was answered {answered}"));
+                        self.fail(SAMPLES_MAX, || format!("{} was answered {answered}", what()));
                         numbers.entry(sequence).or_insert(channel);
                     }
                     Fate::Refused => {
                         self.phantoms += 1;
-                        self.fail(format!("{what} was delivered although its publish was refused"));
+                        self.fail(SAMPLES_MAX, || {
+                            format!("{} was delivered although its publish was refused", what())
+                        });
                         numbers.entry(sequence).or_insert(channel);
                     }
                     Fate::Unanswered => {
@@ -149,7 +164,9 @@ impl Audit {
                 }
                 if channel != entry.channel() {
                     self.faults.altered += 1;
-                    self.fail(format!("{what} was delivered on another channel than it was published on"));
+                    self.fail(SAMPLES_MAX, || {
+                        format!("{} was delivered on another channel than it was published on", what())
+                    });
                 }
             }
         }
@@ -165,9 +182,6 @@ impl Audit {
         let numbers = &ledger.channels[seat.channel as usize];
         self.received += account.received();
         self.faults.add(&exceptions.faults);
-        for note in &exceptions.notes {
-            self.fail(format!("subscriber {}: {note}", seat.id));
-        }
         let mut in_gaps = 0;
         for gap in &exceptions.gaps {
             let count = count_within(numbers, gap.from, gap.to);
@@ -187,27 +201,26 @@ impl Audit {
             return;
         }
         if exceptions.gaps_overflowed {
-            self.fail(format!(
-                "subscriber {} was told more gaps than can be kept, so it is not verified",
-                seat.id
-            ));
+            self.fail(SAMPLES_MAX, || {
+                format!("subscriber {} was told more gaps than can be kept, so it is not verified", seat.id)
+            });
             return;
         }
         if account.received() < expected {
             let lost = expected - account.received();
             self.lost += lost;
             let names = name_lost(numbers, witness, account, exceptions);
-            self.fail(format!(
-                "subscriber {} ({}): {lost} lost without a gap{names}",
-                seat.id,
-                seat.transport.name()
-            ));
+            self.fail(SAMPLES_MAX, || {
+                format!(
+                    "subscriber {} ({}): {lost} lost without a gap{names}",
+                    seat.id,
+                    seat.transport.name()
+                )
+            });
         } else if expected < account.received() {
-            self.fail(format!(
-                "subscriber {} has {} events and should have {expected}",
-                seat.id,
-                account.received()
-            ));
+            self.fail(SAMPLES_MAX, || {
+                format!("subscriber {} has {} events and should have {expected}", seat.id, account.received())
+            });
         }
     }
 
@@ -217,7 +230,7 @@ impl Audit {
             && matched != count
         {
             self.wrong_matched += 1;
-            self.fail(format!(
+            self.fail(SAMPLES_MAX, || format!(
                 "subscriber {} was told that the gap {} to {} has {matched} of its events; it has {count}",
                 seat.id, gap.from, gap.to
             ));
@@ -227,9 +240,10 @@ impl Audit {
         }
     }
 
-    fn fail(&mut self, text: String) {
-        if self.failures.len() < SAMPLES_MAX {
-            self.failures.push(text);
+    /// Lists a failure, unless there are `most` already.
+    fn fail(&mut self, most: usize, text: impl FnOnce() -> String) {
+        if self.failures.len() < most {
+            self.failures.push(text());
         }
     }
 }
@@ -284,6 +298,8 @@ fn span_of(findings: &[Findings], measured_from_ns: u64) -> Latency {
 /// Gaps and failures that are listed; all are counted.
 const SAMPLES_MAX: usize = 20;
 const NAMES_MAX: usize = 5;
+const NOTES_EACH: usize = 2;
+const NOTES_SHOWN: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -291,7 +307,7 @@ mod tests {
     use crate::event::Stamp;
     use crate::flags::{Command, Flags};
     use crate::histogram::DeliveryLatencies;
-    use crate::plan::Transport;
+    use crate::options::Transport;
     use crate::subscriber::Tally;
     use clap::Parser;
 

@@ -62,25 +62,3 @@ pub(crate) struct Progress {
     /// Events delivered.
     pub(crate) delivered: AtomicU64,
 }
-
-/// The measured part of one thread.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Measured {
-    /// Its length.
-    pub(crate) wall_ns: u64,
-    /// Processor time of the thread within it.
-    pub(crate) cpu_ns: u64,
-    /// The longest turn of the loop within it.
-    pub(crate) turn_ns_max: u64,
-    /// Events delivered, or accepted by the server, within it.
-    pub(crate) events: u64,
-    /// Bytes received within it.
-    pub(crate) bytes: u64,
-}
-
-impl Measured {
-    /// The share of one processor that the thread used.
-    pub(crate) fn cpu_share(&self) -> f64 {
-        self.cpu_ns as f64 / self.wall_ns.max(1) as f64
-    }
-}

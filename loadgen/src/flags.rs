@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::plan::{Interval, Rate, Size, SourceRange, Transports, Verify, Via};
+use crate::options::{Interval, Rate, Size, SourceRange, Transports, Verify, Via};
 
 /// Drives a Fanfare server with load and tells latency one can trust.
 #[derive(Debug, Parser)]

@@ -2,7 +2,7 @@
 //!
 //! # Bounds         an answer's head is at most 16 KiB, its body at most 1 MiB; more is an error
 
-use crate::plan::Target;
+use crate::target::Target;
 
 /// The head of an answer.
 #[derive(Debug, PartialEq, Eq)]

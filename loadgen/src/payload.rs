@@ -4,7 +4,7 @@
 
 use crate::corpus::{self, Specimen};
 use crate::event::Stamp;
-use crate::plan::Size;
+use crate::options::Size;
 
 /// Makes events of one size.
 #[derive(Debug)]

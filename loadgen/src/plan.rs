@@ -1,11 +1,11 @@
 //! What a run is to do, checked: the flags' texts become values here, and nowhere else.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use crate::flags::RunFlags;
-use crate::machine::NS_PER_SECOND;
+use crate::options::{Rate, Size, Transport, Verify, Via};
+use crate::target::Target;
 
 /// A valid run.
 #[derive(Clone, Debug)]
@@ -97,8 +97,8 @@ impl Plan {
         {
             return Err(format!("--size is {bytes}, but must be at most {DATA_BYTES_MAX}"));
         }
-        if let (Some(range), true) = (flags.source_ip, target.address.is_ipv6()) {
-            return Err(format!("--source-ip {} is IPv4, but the target is not", range.first));
+        if flags.source_ip.is_some() && target.address.is_ipv6() {
+            return Err("--source-ip takes IPv4 addresses, but the target's is IPv6".to_owned());
         }
         Ok(Plan {
             seats: seats(&flags),
@@ -109,7 +109,7 @@ impl Plan {
             outstanding: flags.outstanding as usize,
             duration_ns: flags.duration.ns,
             messages_max: flags.messages.unwrap_or(EVENTS_MAX).min(EVENTS_MAX),
-            warmup_ns: flags.warmup.ns,
+            warmup_ns: if flags.hold { 0 } else { flags.warmup.ns },
             size: flags.size,
             hold: flags.hold,
             channels: (0..flags.channels).map(|i| flags.channel.replace("{i}", &i.to_string())).collect(),
@@ -131,44 +131,6 @@ impl Plan {
     pub(crate) fn channel_of(&self, publisher: u32, index: u64) -> usize {
         let place = u128::from(index) * u128::from(self.publishers) + u128::from(publisher);
         (place % self.channels.len() as u128) as usize
-    }
-}
-
-/// Where the server is.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    /// Host and port as typed, for the `Host` header.
-    pub(crate) authority: String,
-    /// The address to connect to.
-    pub(crate) address: SocketAddr,
-    /// Bearer token.
-    pub(crate) token: Option<String>,
-}
-
-impl Target {
-    /// Reads `http://HOST[:PORT]` or `ws://HOST[:PORT]` and looks the host up.
-    ///
-    /// # Errors
-    /// Another scheme, a path, a host that cannot be found, or a token that is no header value.
-    pub(crate) fn parse(url: &str, token: Option<String>) -> Result<Target, String> {
-        let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://")) else {
-            return Err(format!("{url} does not begin with http:// or ws://"));
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.is_empty() || authority.contains(['/', '?', '#', '@', ' ']) {
-            return Err(format!("{url} must be a scheme, a host and a port, and nothing else"));
-        }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let lookup = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        let address = lookup
-            .to_socket_addrs()
-            .map_err(|error| format!("cannot find {authority}: {error}"))?
-            .min_by_key(SocketAddr::is_ipv6)
-            .ok_or_else(|| format!("{authority} has no address"))?;
-        if token.as_deref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err("--token has characters that a header cannot carry".to_owned());
-        }
-        Ok(Target { authority: authority.to_owned(), address, token })
     }
 }
 
@@ -210,233 +172,6 @@ fn seats(flags: &RunFlags) -> Vec<Seat> {
         .collect()
 }
 
-/// How a subscriber connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    /// WebSocket.
-    WebSocket,
-    /// Server-sent events.
-    Sse,
-}
-
-impl Transport {
-    /// Both, in the order in which arrays hold what is kept per transport.
-    pub(crate) const ALL: [Transport; 2] = [Transport::WebSocket, Transport::Sse];
-
-    /// The short name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Transport::WebSocket => "ws",
-            Transport::Sse => "sse",
-        }
-    }
-
-    /// The other one.
-    pub(crate) fn other(self) -> Transport {
-        match self {
-            Transport::WebSocket => Transport::Sse,
-            Transport::Sse => Transport::WebSocket,
-        }
-    }
-}
-
-/// Shares of the transports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Transports {
-    websocket: u32,
-    sse: u32,
-}
-
-impl Transports {
-    /// The transport of the subscriber `id`: the shares are kept at every prefix as nearly as they can be.
-    fn of(self, id: u32) -> Transport {
-        let (share, whole) = (u64::from(self.websocket), u64::from(self.websocket) + u64::from(self.sse));
-        let before = u64::from(id) * share / whole;
-        let after = (u64::from(id) + 1) * share / whole;
-        if before < after { Transport::WebSocket } else { Transport::Sse }
-    }
-}
-
-impl FromStr for Transports {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Transports, String> {
-        let mut shares = Transports { websocket: 0, sse: 0 };
-        for part in text.split(',') {
-            let (name, share) = part.split_once(':').unwrap_or((part, "1"));
-            let share: u32 = share.parse().map_err(|_| format!("{share:?} is not a share"))?;
-            match name.trim() {
-                "ws" => shares.websocket = share,
-                "sse" => shares.sse = share,
-                other => return Err(format!("{other:?} is neither ws nor sse")),
-            }
-        }
-        if shares.websocket == 0 && shares.sse == 0 { Err("all shares are 0".to_owned()) } else { Ok(shares) }
-    }
-}
-
-/// How often something happens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Rate {
-    /// So many times a second, more than 0.
-    PerSecond(f64),
-    /// As often as the server takes it.
-    Saturation,
-}
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Rate, String> {
-        if text == "max" {
-            return Ok(Rate::Saturation);
-        }
-        let number = text.strip_suffix("/s").unwrap_or(text);
-        let (number, factor) = match number.as_bytes().last() {
-            Some(b'k') => (&number[..number.len() - 1], 1e3),
-            Some(b'M') => (&number[..number.len() - 1], 1e6),
-            _ => (number, 1.0),
-        };
-        match number.parse::<f64>() {
-            Ok(0.0) => Ok(Rate::Saturation),
-            Ok(rate) if 0.0 < rate && rate * factor <= RATE_MAX => Ok(Rate::PerSecond(rate * factor)),
-            _ => Err("must be a number such as 100/s, 2.5k/s or 1M, at most 10M, or max".to_owned()),
-        }
-    }
-}
-
-/// A length of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Interval {
-    /// In nanoseconds.
-    pub(crate) ns: u64,
-}
-
-impl FromStr for Interval {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Interval, String> {
-        let interval = if text == "0" {
-            std::time::Duration::ZERO
-        } else {
-            humantime::parse_duration(text).map_err(|error| error.to_string())?
-        };
-        match u64::try_from(interval.as_nanos()) {
-            Ok(ns) if ns <= INTERVAL_NS_MAX => Ok(Interval { ns }),
-            _ => Err("must be at most a week".to_owned()),
-        }
-    }
-}
-
-/// What an event's data is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// Padding to this many bytes.
-    Bytes(usize),
-    /// Real payloads.
-    Corpus,
-    /// A few members of real payloads.
-    Projection,
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Size, String> {
-        match text {
-            "corpus" => Ok(Size::Corpus),
-            "projection" => Ok(Size::Projection),
-            bytes => bytes
-                .parse()
-                .map(Size::Bytes)
-                .map_err(|_| "must be a number of bytes, corpus or projection".to_owned()),
-        }
-    }
-}
-
-/// How publishers publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
-    /// Pipelined requests.
-    Http,
-    /// Commands on a WebSocket.
-    WebSocket,
-}
-
-impl FromStr for Via {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Via, String> {
-        match text {
-            "http" => Ok(Via::Http),
-            "ws" => Ok(Via::WebSocket),
-            _ => Err("must be http or ws".to_owned()),
-        }
-    }
-}
-
-/// What subscribers check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verify {
-    /// Nothing.
-    None,
-    /// That sequence numbers rise.
-    Order,
-    /// Order, content, completeness.
-    Full,
-}
-
-impl FromStr for Verify {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Verify, String> {
-        match text {
-            "none" => Ok(Verify::None),
-            "order" => Ok(Verify::Order),
-            "full" => Ok(Verify::Full),
-            _ => Err("must be none, order or full".to_owned()),
-        }
-    }
-}
-
-/// A range of IPv4 addresses, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SourceRange {
-    first: Ipv4Addr,
-    count: u32,
-}
-
-impl SourceRange {
-    /// The address of the subscriber `id`; the port is left to the system.
-    fn of(self, id: u32) -> SocketAddr {
-        let address = Ipv4Addr::from(u32::from(self.first) + id % self.count);
-        SocketAddr::new(IpAddr::V4(address), 0)
-    }
-}
-
-impl FromStr for SourceRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<SourceRange, String> {
-        let wrong = || format!("{text:?} is not an address, nor a range such as 127.0.0.2..9");
-        let (first, last) = text.split_once("..").unwrap_or((text, text));
-        let first: Ipv4Addr = first.parse().map_err(|_| wrong())?;
-        // The end may be a whole address or only its last number.
-        let last: Ipv4Addr = match last.parse::<u8>() {
-            Ok(number) => {
-                let [a, b, c, _] = first.octets();
-                Ipv4Addr::new(a, b, c, number)
-            }
-            Err(_) => last.parse().map_err(|_| wrong())?,
-        };
-        match u32::from(last).checked_sub(u32::from(first)) {
-            Some(steps) if steps < SOURCES_MAX => Ok(SourceRange { first, count: steps + 1 }),
-            Some(_) => Err(format!("{text:?} is more than {SOURCES_MAX} addresses")),
-            None => Err(format!("{text:?} ends before it begins")),
-        }
-    }
-}
-
 /// Names go into requests and JSON unescaped, so they are held to the bytes that the protocol allows.
 fn check_channel(name: &str, count: u32) -> Result<(), String> {
     if !(1..=CHANNELS_MAX).contains(&count) {
@@ -462,11 +197,8 @@ const OUTSTANDING_MAX: u64 = 16_384;
 const BATCH_MAX: u64 = 1_000;
 const THREADS_MAX: u64 = 256;
 const CHANNELS_MAX: u32 = 1_000_000;
-const SOURCES_MAX: u32 = 65_536;
 /// A server's events are at most 1 MiB.
 const DATA_BYTES_MAX: usize = 1024 * 1024;
-const RATE_MAX: f64 = 1e7;
-const INTERVAL_NS_MAX: u64 = 7 * 24 * 3_600 * NS_PER_SECOND;
 /// The protocol's bound is 255; a number takes the place of `{i}`.
 const NAME_BYTES_MAX: usize = 245;
 
@@ -484,62 +216,6 @@ mod tests {
             Command::Run(flags) => Plan::new(*flags),
             Command::Replay(_) => panic!("another command"),
         }
-    }
-
-    #[test]
-    fn rates_are_read_with_their_units() {
-        let check = |text: &str, expected: Option<Rate>| {
-            assert_eq!(text.parse::<Rate>().ok(), expected, "{text}");
-        };
-        check("100/s", Some(Rate::PerSecond(100.0)));
-        check("2.5k/s", Some(Rate::PerSecond(2_500.0)));
-        check("1M", Some(Rate::PerSecond(1e6)));
-        check("0", Some(Rate::Saturation));
-        check("0/s", Some(Rate::Saturation));
-        check("max", Some(Rate::Saturation));
-        for wrong in ["", "-1", "1e99", "NaN", "inf", "10/m", "k", "/s", "1 k", "11M"] {
-            check(wrong, None);
-        }
-    }
-
-    #[test]
-    fn source_ranges_are_read_short_and_long() {
-        let check = |text: &str, expected: Option<(&str, u32)>| {
-            let got = text.parse::<SourceRange>().ok();
-            assert_eq!(
-                got.map(|range| (range.first.to_string(), range.count)),
-                expected.map(|(a, n)| (a.into(), n))
-            );
-        };
-        check("127.0.0.2", Some(("127.0.0.2", 1)));
-        check("127.0.0.2..9", Some(("127.0.0.2", 8)));
-        check("127.0.0.2..127.0.1.1", Some(("127.0.0.2", 256)));
-        for wrong in ["127.0.0.9..2", "127.0.0.2..256", "::1", "", "10.0.0.0..11.0.0.0"] {
-            check(wrong, None);
-        }
-    }
-
-    #[test]
-    fn targets_are_a_host_and_a_port() {
-        let check = |url: &str, expected: Option<&str>| {
-            let got = Target::parse(url, None).ok().map(|target| target.address.to_string());
-            assert_eq!(got.as_deref(), expected, "{url}");
-        };
-        check("http://127.0.0.1:8080", Some("127.0.0.1:8080"));
-        check("ws://127.0.0.1:8080/", Some("127.0.0.1:8080"));
-        check("http://127.0.0.1", Some("127.0.0.1:80"));
-        check("http://[::1]:81", Some("[::1]:81"));
-        for wrong in [
-            "https://127.0.0.1",
-            "127.0.0.1:80",
-            "http://",
-            "http://127.0.0.1:8080/ws",
-            "http://a b",
-            "http://u@h",
-        ] {
-            check(wrong, None);
-        }
-        assert!(Target::parse("http://127.0.0.1:1", Some("a\r\nb".to_owned())).is_err());
     }
 
     #[test]

@@ -12,8 +12,9 @@ use serde::Deserialize;
 use crate::event::{Notice, Stamp, push_decimal};
 use crate::histogram::Latency;
 use crate::http;
+use crate::options::{Rate, Via};
 use crate::payload::Payloads;
-use crate::plan::{Plan, Rate, Via};
+use crate::plan::Plan;
 use crate::record::{Fate, Record};
 use crate::websocket::{self, Opcode};
 
@@ -394,7 +395,7 @@ const MASK: u32 = 0x3d9a_5f01;
 mod tests {
     use super::*;
     use crate::flags::{Command, Flags};
-    use crate::plan::Size;
+    use crate::options::Size;
     use clap::Parser;
     use tungstenite::handshake::derive_accept_key;
 

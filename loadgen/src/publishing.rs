@@ -15,12 +15,14 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::control::{Measured, Report, Shared};
+use crate::control::{Report, Shared};
+use crate::gauge::{Gauge, Measured, Totals};
 use crate::histogram::Latency;
 use crate::link::{BUFFER_BYTES, Link, Reading};
 use crate::machine::{self, Alarm, NS_PER_SECOND, now_ns};
+use crate::options::Rate;
 use crate::payload::Payloads;
-use crate::plan::{Plan, Rate};
+use crate::plan::Plan;
 use crate::publisher::{Failure, Press, PressTally, Publisher};
 use crate::record::Record;
 
@@ -104,9 +106,9 @@ struct PressRoom {
     start_ns: u64,
     /// No event is due from here on.
     end_ns: u64,
-    gauge: Option<(u64, Measured)>,
-    measured: Option<Measured>,
-    turn_ns_max: u64,
+    gauge: Gauge,
+    /// Connections that broke.
+    losses: u64,
     notes: Vec<String>,
 }
 
@@ -145,9 +147,8 @@ impl PressRoom {
             buffer: vec![0; BUFFER_BYTES],
             start_ns: u64::MAX,
             end_ns: u64::MAX,
-            gauge: None,
-            measured: None,
-            turn_ns_max: 0,
+            gauge: Gauge::default(),
+            losses: 0,
             notes: Vec::new(),
             plan: Arc::clone(plan),
             shared: Arc::clone(shared),
@@ -161,6 +162,7 @@ impl PressRoom {
         let _ = reports.send(Report::Ready);
         let Ok(start_ns) = starts.recv() else { return Ok(false) };
         self.begin(start_ns);
+        self.set_alarm()?;
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         loop {
             self.sleep(&mut events, Duration::from_nanos(SLEEP_NS_MAX))?;
@@ -175,7 +177,7 @@ impl PressRoom {
             self.measure(turn_ns);
             if self.is_over(turn_ns) {
                 self.shared.measured_to_ns.fetch_min(turn_ns.min(self.end_ns), Ordering::Relaxed);
-                self.end_measuring(turn_ns);
+                self.gauge.close(now_ns(), self.totals());
                 return Ok(true);
             }
             self.set_alarm()?;
@@ -221,9 +223,10 @@ impl PressRoom {
             self.sleep(&mut events, Duration::from_nanos(SLEEP_NS_MAX))?;
             self.input(&events)?;
             self.flush();
-            if let Some(note) = self.notes.pop() {
-                return Err(note);
+            if CONNECT_LOSSES_MAX < self.losses {
+                return Err(self.notes.pop().unwrap_or_else(|| "the publishers cannot connect".to_owned()));
             }
+            self.reconnect(now_ns());
         }
         Ok(())
     }
@@ -294,6 +297,7 @@ impl PressRoom {
         desk.connected = false;
         desk.publisher.stop(&mut self.press);
         desk.retry_ns = now_ns() + RECONNECT_NS;
+        self.losses += 1;
         let note = format!("a publisher lost its connection: {reason}");
         if self.notes.len() < NOTES_MAX && !self.notes.contains(&note) {
             self.notes.push(note);
@@ -355,38 +359,17 @@ impl PressRoom {
     /// Opens and closes the measured part.
     fn measure(&mut self, turn_ns: u64) {
         let now_ns = now_ns();
-        match self.gauge {
-            None if self.press.measured_from_ns <= now_ns => self.gauge = Some((now_ns, self.totals())),
-            None => {}
-            Some(_) => {
-                self.turn_ns_max = self.turn_ns_max.max(now_ns - turn_ns);
-                if self.end_ns <= now_ns {
-                    self.end_measuring(now_ns);
-                }
-            }
+        self.gauge.note_turn(now_ns - turn_ns);
+        if self.press.measured_from_ns <= now_ns {
+            self.gauge.open(now_ns, self.totals());
+        }
+        if self.end_ns <= now_ns {
+            self.gauge.close(now_ns, self.totals());
         }
     }
 
-    fn end_measuring(&mut self, now_ns: u64) {
-        let (Some((start_ns, start)), None) = (self.gauge, self.measured) else { return };
-        let end = self.totals();
-        self.measured = Some(Measured {
-            wall_ns: now_ns - start_ns,
-            cpu_ns: end.cpu_ns - start.cpu_ns,
-            turn_ns_max: self.turn_ns_max,
-            events: end.events - start.events,
-            bytes: end.bytes - start.bytes,
-        });
-    }
-
-    fn totals(&self) -> Measured {
-        let tally = &self.press.tally;
-        Measured {
-            cpu_ns: machine::thread_cpu_ns(),
-            events: tally.accepted,
-            bytes: tally.data_bytes,
-            ..Measured::default()
-        }
+    fn totals(&self) -> Totals {
+        Totals { events: self.press.tally.accepted, bytes: self.press.tally.data_bytes }
     }
 
     fn set_alarm(&self) -> Result<(), String> {
@@ -425,7 +408,7 @@ impl PressRoom {
             ack: self.press.ack.clone(),
             send_lag: self.press.send_lag.clone(),
             tally: self.press.tally,
-            measured: self.measured,
+            measured: self.gauge.measured(),
             unsent: due.saturating_sub(self.press.tally.sent),
             notes: std::mem::take(&mut self.notes),
         }
@@ -465,6 +448,8 @@ const ALARM: Token = Token(usize::MAX);
 const EVENTS_PER_TURN: usize = 256;
 const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
 const CONNECT_NS_MAX: u64 = 10 * NS_PER_SECOND;
+/// How many connections may break before publishing has begun.
+const CONNECT_LOSSES_MAX: u64 = 3;
 const RECONNECT_NS: u64 = NS_PER_SECOND / 10;
 const NOTES_MAX: usize = 20;
 

@@ -19,8 +19,9 @@ use crate::corpus::{self, Specimen};
 use crate::flags::ReplayFlags;
 use crate::http;
 use crate::machine::{NS_PER_SECOND, now_ns};
+use crate::options::Rate;
 use crate::payload::scatter;
-use crate::plan::{Rate, Target};
+use crate::target::Target;
 
 /// A valid replay.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ pub(crate) fn run(plan: Plan, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     if replay.terminal {
         eprintln!();
     }
-    println!("{}", replay.tally.summary());
+    writeln!(io::stdout(), "{}", replay.tally.summary())?;
     result?;
     Ok(if stop.load(Ordering::Relaxed) { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
 }

@@ -15,7 +15,7 @@ use crate::audit::Audit;
 use crate::control::{Command, Report as ThreadReport, Shared};
 use crate::machine::{self, NS_PER_SECOND, now_ns};
 use crate::payload::scatter;
-use crate::plan::Plan;
+use crate::plan::{EVENTS_MAX, Plan};
 use crate::publishing::{self, Published};
 use crate::record::{Fate, Record};
 use crate::report::{Material, Report};
@@ -81,6 +81,11 @@ impl Run {
                 notes.push(format!(
                     "not every subscriber had settled its last event {:.0} s after publishing had ended",
                     self.plan.drain_ns as f64 / NS_PER_SECOND as f64
+                ));
+            }
+            if EVENTS_MAX <= published.tally.sent {
+                notes.push(format!(
+                    "publishing ended at {EVENTS_MAX} events, the most that one run keeps a record of"
                 ));
             }
             (Some(published), measured_from_ns)

@@ -5,7 +5,7 @@
 //! # Why not …      tungstenite's own reader: it copies each message, and this one is a second opinion on the server's encoder
 
 use crate::http;
-use crate::plan::Target;
+use crate::target::Target;
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 /// One frame as it came.

@@ -11,7 +11,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::event::{Event, Stamp};
-use crate::plan::{EVENTS_MAX, Transport};
+use crate::options::Transport;
+use crate::plan::EVENTS_MAX;
 
 /// All events that one loop has seen.
 #[derive(Debug)]
@@ -23,6 +24,22 @@ pub(crate) struct Witness {
     first_chunk: u64,
     recent: Vec<Recent>,
     newest_of_channel: Vec<u64>,
+    /// Where an event was last put between others, by channel.
+    holes: Vec<Hole>,
+}
+
+/// A range in which no event of a channel is known, both ends excluded. What stands at the start is of the
+/// channel, or it is 0; what stands at the end may be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hole {
+    start: u64,
+    end: u64,
+}
+
+impl Hole {
+    fn holds(&self, sequence: u64) -> bool {
+        self.start < sequence && sequence < self.end
+    }
 }
 
 /// What was seen of one event.
@@ -100,6 +117,7 @@ impl Witness {
             first_chunk: 0,
             recent: vec![Recent::default(); RECENT_EVENTS],
             newest_of_channel: vec![0; channels.len()],
+            holes: vec![Hole::default(); channels.len()],
         }
     }
 
@@ -216,23 +234,32 @@ impl Witness {
     }
 
     /// Puts a new event into the chain of its channel and returns the one before it. Nearly always it is the
-    /// newest; an event that comes late is put between its neighbours, which are looked for within a chunk's
-    /// length.
+    /// newest; an event that comes late is put between its neighbours.
     fn link(&mut self, sequence: u64, channel: u32) -> u64 {
         let newest = &mut self.newest_of_channel[channel as usize];
         if *newest < sequence {
             return std::mem::replace(newest, sequence);
         }
-        let on_channel = |witness: &Witness, other: &u64| {
-            witness.entry(*other).is_some_and(|entry| entry.channel() == channel)
-        };
-        let next = (sequence.saturating_add(1)..sequence.saturating_add(CHUNK_EVENTS))
-            .find(|other| on_channel(self, other));
-        if let Some(next) = next.and_then(|next| self.entry_mut(next)) {
-            return std::mem::replace(&mut next.previous, sequence);
+        let hole = self.holes[channel as usize];
+        let hole = if hole.holds(sequence) { hole } else { self.find_hole(sequence, channel) };
+        if let Some(next) = self.entry_mut(hole.end).filter(|entry| entry.channel() == channel) {
+            next.previous = sequence;
         }
-        let before = sequence.saturating_sub(CHUNK_EVENTS)..sequence;
-        before.rev().find(|other| on_channel(self, other)).unwrap_or(0)
+        // Who was lapped and reads on fills a hole from its start, so the rest of it is the next one asked for.
+        self.holes[channel as usize] = Hole { start: sequence, end: hole.end };
+        hole.start
+    }
+
+    /// Looks for the neighbours of an event within a chunk's length.
+    fn find_hole(&self, sequence: u64, channel: u32) -> Hole {
+        let on_channel = |other: &u64| self.entry(*other).is_some_and(|entry| entry.channel() == channel);
+        let (least, most) = (sequence.saturating_sub(CHUNK_EVENTS), sequence.saturating_add(CHUNK_EVENTS));
+        let end = (sequence + 1..most).find(on_channel).unwrap_or(most);
+        let near = (least..sequence).rev().find(on_channel).unwrap_or(0);
+        // What the next one calls its previous may be farther away than was looked, or older than the nearest.
+        let told = self.entry(end).filter(|entry| entry.channel() == channel).map_or(0, |next| next.previous);
+        let start = near.max(told);
+        Hole { start, end }
     }
 
     /// The place for an event, made if need be; `None` if it is too far from the others to be believed.
@@ -424,6 +451,30 @@ mod tests {
         assert_eq!(previous(&mut witness, 5_007), 5_006);
         assert_eq!(previous(&mut witness, 100), 0);
         assert_eq!(previous(&mut witness, 5_005), 0, "its neighbour is more than a chunk away");
+    }
+
+    #[test]
+    fn a_hole_that_is_filled_bit_by_bit_leaves_the_same_chain_as_if_all_had_come_in_order() {
+        let channel = |sequence: u64| if sequence.is_multiple_of(3) { "bench:1" } else { "bench:0" };
+        let mut see = {
+            let mut witness = witness();
+            move |sequence: u64| {
+                let json = json(sequence, channel(sequence), stamp(sequence), "");
+                witness.see(sequence, &json, WebSocket, true).expect("ours").previous
+            }
+        };
+        (1..100).chain(12_000..12_100).for_each(|sequence| {
+            see(sequence);
+        });
+        // Forwards, but for a part that comes backwards.
+        (100..6_000).chain((6_000..6_050).rev()).chain(6_050..12_000).for_each(|sequence| {
+            see(sequence);
+        });
+        let same_channel = |sequence: u64, other: &u64| channel(*other) == channel(sequence);
+        for sequence in 4..12_100 {
+            let expected = (1..sequence).rev().find(|other| same_channel(sequence, other)).expect("one");
+            assert_eq!(see(sequence), expected, "at {sequence}");
+        }
     }
 
     #[test]

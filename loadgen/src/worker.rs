@@ -17,10 +17,11 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::account::Account;
-use crate::control::{Command, Measured, Progress, Report, Shared};
+use crate::control::{Command, Progress, Report, Shared};
+use crate::gauge::{Gauge, Measured, Totals};
 use crate::histogram::DeliveryLatencies;
 use crate::link::{BUFFER_BYTES, Link, Reading};
-use crate::machine::{self, NS_PER_SECOND, now_ns};
+use crate::machine::{NS_PER_SECOND, now_ns};
 use crate::plan::{Plan, Seat};
 use crate::subscriber::{Company, Ending, Subscriber, Tally};
 use crate::witness::Witness;
@@ -173,14 +174,6 @@ enum Stage {
     Draining { last: Arc<[u64]>, next_check_ns: u64, reported: bool },
 }
 
-/// What the measured part is the difference of.
-#[derive(Default)]
-struct Gauge {
-    start: Option<(u64, Measured)>,
-    result: Option<Measured>,
-    turn_ns_max: u64,
-}
-
 impl Worker {
     fn new(plan: Arc<Plan>, thread: u32, run: u64, wiring: Wiring) -> Worker {
         let Wiring { shared, progress, poll, inbox, reports } = wiring;
@@ -256,19 +249,21 @@ impl Worker {
         if !self.waiting.is_empty() && self.handshaking < HANDSHAKES_MAX {
             due_ns = due_ns.min(self.connect_due_ns());
         }
+        // What is due and could not be done waits for others to finish, so it is no reason to stay awake.
+        let soonest_ns = now_ns + BLOCKED_NS;
         if let Some(Reverse((retry_ns, _))) = self.retries.peek() {
-            due_ns = due_ns.min(*retry_ns);
+            due_ns = due_ns.min(soonest_ns.max(*retry_ns));
         }
         if 0.0 < self.churn.rate && matches!(self.stage, Stage::Publishing) {
-            due_ns = due_ns.min(self.churn.due_ns());
+            due_ns = due_ns.min(soonest_ns.max(self.churn.due_ns()));
         }
         if let Stage::Draining { next_check_ns, reported: false, .. } = self.stage {
             due_ns = due_ns.min(next_check_ns);
         }
-        if self.company.publishing && self.gauge.result.is_none() {
-            let from_ns = self.company.measured_from_ns;
-            let to_ns = self.shared.measured_to_ns.load(Ordering::Relaxed);
-            due_ns = due_ns.min(if self.gauge.start.is_none() { from_ns } else { to_ns });
+        if self.gauge.is_open() {
+            due_ns = due_ns.min(self.shared.measured_to_ns.load(Ordering::Relaxed));
+        } else if !self.gauge.has_begun() {
+            due_ns = due_ns.min(self.company.measured_from_ns);
         }
         Duration::from_nanos(due_ns.saturating_sub(now_ns))
     }
@@ -397,7 +392,7 @@ impl Worker {
 
     /// Whether slow subscribers do not read now.
     fn holds_back(&self) -> bool {
-        matches!(self.stage, Stage::Publishing) && self.gauge.start.is_some() && self.gauge.result.is_none()
+        matches!(self.stage, Stage::Publishing) && self.gauge.is_open()
     }
 
     /// Closes a connection and puts its counts right; what follows is the caller's.
@@ -462,7 +457,8 @@ impl Worker {
             let places = (0..count).map(|step| (self.churn.next + step) % count);
             let fit = |index: &usize| {
                 let subscriber = &self.connections[*index].subscriber;
-                subscriber.is_open() && !subscriber.seat().slow
+                // Without a cursor it could only resume from the beginning of the log.
+                subscriber.is_open() && !subscriber.seat().slow && 0 < subscriber.account().cursor()
             };
             let Some(index) = places.into_iter().find(fit) else { break };
             self.churn.next = (index + 1) % count;
@@ -509,29 +505,20 @@ impl Worker {
         self.progress.open.store(self.open, Ordering::Relaxed);
         self.progress.delivered.store(self.company.tally.delivered, Ordering::Relaxed);
         let now_ns = now_ns();
-        if self.gauge.start.is_none() {
-            if self.company.publishing && self.company.measured_from_ns <= now_ns {
-                self.gauge.start = Some((now_ns, self.totals()));
-            }
-        } else if self.gauge.result.is_none() {
-            self.gauge.turn_ns_max = self.gauge.turn_ns_max.max(now_ns - turn_ns);
-            if self.shared.measured_to_ns.load(Ordering::Relaxed) <= now_ns {
-                self.end_measuring(now_ns);
-            }
+        self.gauge.note_turn(now_ns - turn_ns);
+        if self.company.measured_from_ns <= now_ns {
+            self.gauge.open(now_ns, self.totals());
+        }
+        if self.shared.measured_to_ns.load(Ordering::Relaxed) <= now_ns {
+            self.end_measuring(now_ns);
         }
     }
 
     /// Takes the figures of the measured part and lets slow subscribers read on.
     fn end_measuring(&mut self, now_ns: u64) {
-        let (Some((start_ns, start)), None) = (self.gauge.start, self.gauge.result) else { return };
-        let end = self.totals();
-        self.gauge.result = Some(Measured {
-            wall_ns: now_ns - start_ns,
-            cpu_ns: end.cpu_ns - start.cpu_ns,
-            turn_ns_max: self.gauge.turn_ns_max,
-            events: end.events - start.events,
-            bytes: end.bytes - start.bytes,
-        });
+        if !self.gauge.close(now_ns, self.totals()) {
+            return;
+        }
         for (index, connection) in self.connections.iter_mut().enumerate() {
             if connection.subscriber.seat().slow && !std::mem::replace(&mut connection.unfinished, true) {
                 self.unfinished.push_back(index);
@@ -539,13 +526,8 @@ impl Worker {
         }
     }
 
-    fn totals(&self) -> Measured {
-        Measured {
-            cpu_ns: machine::thread_cpu_ns(),
-            events: self.company.tally.delivered,
-            bytes: self.bytes,
-            ..Measured::default()
-        }
+    fn totals(&self) -> Totals {
+        Totals { events: self.company.tally.delivered, bytes: self.bytes }
     }
 
     fn finish(self) -> Findings {
@@ -555,7 +537,7 @@ impl Worker {
             witness: self.company.witness,
             latencies: self.company.latencies,
             tally: self.company.tally,
-            measured: self.gauge.result,
+            measured: self.gauge.measured(),
             closed: self.closed,
             churned: self.churn.cuts,
             abandoned: self.abandoned,
@@ -639,6 +621,7 @@ const CONNECTS_MAX: u32 = 3;
 /// How often a subscriber that was connected tries before it is given up.
 const RECONNECTS_MAX: u32 = 20;
 const RECONNECT_NS: u64 = NS_PER_SECOND / 20;
+const BLOCKED_NS: u64 = NS_PER_SECOND / 1_000;
 const DRAIN_CHECK_NS: u64 = NS_PER_SECOND / 50;
 const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
 const ABANDONED_NOTES_MAX: usize = 20;

@@ -5,6 +5,7 @@
 //! Otherwise the descriptors from the cursor on are looked at one by one, a bounded number a call.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use smallvec::SmallVec;
 
@@ -34,9 +35,14 @@ const SCAN_AT_ONCE: u64 = 64;
 impl<'a> Matcher<'a> {
     pub(crate) fn new(patterns: &'a [Pattern], names: &'a Names) -> Matcher<'a> {
         let mut few = SmallVec::new();
-        let mut all = patterns.iter().flat_map(|pattern| names.matching(pattern)).map(|(_, id)| id);
-        few.extend(all.by_ref().take(FEW_MAX + 1));
-        let is_few = few.len() <= FEW_MAX;
+        let mut is_few = true;
+        for pattern in patterns {
+            names.matching(pattern, &mut |_, id| {
+                few.push(id);
+                is_few = few.len() <= FEW_MAX;
+                if is_few { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+        }
         few.sort_unstable();
         few.dedup();
         Matcher { patterns, names, few: is_few.then_some(few), known: HashMap::default() }
@@ -57,14 +63,17 @@ impl<'a> Matcher<'a> {
 
     /// The newest wanted event that has left the visible window, 0 for none.
     fn newest_evicted(&self, log: &Log) -> u64 {
-        let marks =
-            |ids: &mut dyn Iterator<Item = ChannelId>| ids.map(|id| log.evicted_of(id)).max().unwrap_or(0);
-        match &self.few {
-            Some(few) => marks(&mut few.iter().copied()),
-            None => marks(
-                &mut self.patterns.iter().flat_map(|pattern| self.names.matching(pattern)).map(|(_, id)| id),
-            ),
+        if let Some(few) = &self.few {
+            return few.iter().map(|id| log.evicted_of(*id)).max().unwrap_or(0);
         }
+        let mut newest = 0;
+        for pattern in self.patterns {
+            self.names.matching(pattern, &mut |_, id| {
+                newest = newest.max(log.evicted_of(id));
+                ControlFlow::Continue(())
+            });
+        }
+        newest
     }
 }
 
@@ -92,7 +101,9 @@ pub(crate) fn select(
         && let Some(few) = matcher.few.clone()
         && let Some(lapped) = walk_links(log, &few, from, end, seqs)
     {
-        if lapped {
+        // Of a channel that was forgotten there is no head to walk from.
+        if lapped || from < log.forgotten_below() {
+            seqs.clear();
             return Ahead::Lapped;
         }
         seqs.sort_unstable();
@@ -146,13 +157,19 @@ fn scan(log: &Log, matcher: &mut Matcher<'_>, from: u64, end: u64, max: usize, s
 
 /// Where a reader that wants everything from `next` on can really begin, with the events it will not get, if it wanted
 /// any of them: first and last of the range that is missing.
-pub(crate) fn begin(log: &Log, matcher: &Matcher<'_>, next: u64) -> (u64, Option<(u64, u64)>) {
-    // In this order: the marks below `oldest` are complete once `oldest` has been seen.
+pub(crate) fn begin(log: &Log, patterns: &[Pattern], next: u64) -> (u64, Option<(u64, u64)>) {
+    // In this order: once `oldest` has been seen, the channels and marks of everything below it are there.
     let oldest = log.oldest();
     if oldest <= next {
         return (next, None);
     }
-    let evicted = matcher.newest_evicted(log);
+    let names = log.names();
+    let evicted = match names.as_ref() {
+        // Whoever wants everything has lost whatever has left.
+        _ if patterns.iter().any(|pattern| pattern.as_str() == "*") => oldest - 1,
+        Some(names) => Matcher::new(patterns, names).newest_evicted(log),
+        None => oldest - 1,
+    };
     let is_lost = next <= evicted || next < log.forgotten_below();
     // Marks may run ahead of `oldest`: what they name is missing too.
     let begin = oldest.max(if is_lost { evicted + 1 } else { oldest });

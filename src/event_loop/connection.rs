@@ -28,6 +28,8 @@ pub(super) struct Connection<L> {
     pub(super) unread: Vec<u8>,
     /// Requests whose answer is still due, in order.
     pub(super) waiting: VecDeque<Waiting>,
+    /// Bytes of those answers that are ready and wait for others.
+    pub(super) ready_bytes: usize,
     /// Bytes may have arrived that were not read.
     pub(super) readable: bool,
     /// Bytes may fit.
@@ -36,7 +38,9 @@ pub(super) struct Connection<L> {
     pub(super) in_input: bool,
     /// It stands in the loop's list of connections to flush.
     pub(super) in_flush: bool,
-    /// The peer will send nothing more.
+    /// The peer's end has arrived behind whatever has not been read yet.
+    pub(super) ending: bool,
+    /// The peer will send nothing more, and everything it sent was read.
     pub(super) peer_done: bool,
     /// Nothing more will be read from it: what it asked last ends the conversation, once it is answered.
     pub(super) deaf: bool,
@@ -130,10 +134,12 @@ impl<L> Connection<L> {
             out: Outbox::default(),
             unread: Vec::new(),
             waiting: VecDeque::new(),
+            ready_bytes: 0,
             readable: true,
             writable: true,
             in_input: false,
             in_flush: false,
+            ending: false,
             peer_done: false,
             deaf: false,
             finished: false,
@@ -159,7 +165,7 @@ impl<L> Connection<L> {
     pub(super) fn is_paused(&self, limits: &Limits) -> bool {
         self.deaf
             || limits.requests_in_flight_max <= self.waiting.len()
-            || limits.answers_bytes_high <= self.out.len()
+            || limits.answers_bytes_high <= self.out.len() + self.ready_bytes
     }
 
     /// Whether there is anything that could be sent now.
@@ -173,6 +179,8 @@ impl<L> Connection<L> {
             |since_ms: u64, wait: std::time::Duration| since_ms.saturating_add(wait.as_millis() as u64);
         let clock = &self.clock;
         let mut deadline = match self.session {
+            // While answers are due or under way, it is for us or for the network to be quick, not for the peer.
+            Session::Http(_) if !self.waiting.is_empty() || !self.out.is_empty() => u64::MAX,
             Session::Http(_) | Session::Closing | Session::Taken => clock.until_ms,
             Session::WebSocket(_) => match clock.ping {
                 Ping::None => after(clock.ping_ms, limits.ping_every),
@@ -228,6 +236,9 @@ impl Outbox {
         debug_assert!(self.sent <= self.bytes.len());
         if self.is_empty() {
             *self = Outbox::default();
+        } else if self.bytes.len() / 2 < self.sent {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
         }
     }
 }

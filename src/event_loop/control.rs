@@ -44,13 +44,12 @@ impl<L: Link> EventLoop<L> {
         }
         while let Some(Waiting::Ready { answer, then_close }) = connection.waiting.front_mut() {
             let (answer, then_close) = (std::mem::take(answer), *then_close);
+            connection.ready_bytes -= answer.len();
             connection.out.tail().extend_from_slice(&answer);
             connection.waiting.pop_front();
             close |= then_close;
         }
-        if matches!(connection.session, Session::Http(_))
-            && (close || (connection.peer_done && connection.waiting.is_empty()))
-        {
+        if close && matches!(connection.session, Session::Http(_)) {
             self.part(key);
         }
         self.want_flush(key);

@@ -7,6 +7,7 @@
 //! # Bounds         a turn routes `TURN_EVENTS_MAX` events; a list is kept per channel that had an event and dropped by
 //!   edits that touch it
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::log::{ChannelId, Held, Log, Pass};
@@ -153,13 +154,15 @@ impl FanOut {
         // A wildcard may touch a few channels strewn among many.
         let mut is_too_wide = pattern.as_str().contains('*');
         if !is_too_wide {
-            let mut touched = names.matching(pattern);
-            for (_, id) in touched.by_ref().take(TOUCHED_MAX) {
+            let mut touched = 0;
+            names.matching(pattern, &mut |_, id| {
+                touched += 1;
+                is_too_wide = TOUCHED_MAX < touched;
                 if let Some(channel) = self.channels.get_mut(id.index()) {
                     channel.era = 0;
                 }
-            }
-            is_too_wide = touched.next().is_some();
+                if is_too_wide { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
         }
         if is_too_wide {
             self.drop_lists();

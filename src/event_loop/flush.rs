@@ -4,7 +4,7 @@
 //! one list of slices, built once. A short write makes a connection *lagging*: from then on it costs nothing per event
 //! until its socket takes bytes again; then it reads the log from its own cursor, in turns, until it has caught up.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -114,13 +114,14 @@ impl<L: Link> EventLoop<L> {
             for &key in &to_flush {
                 let Some(connection) = self.connections.get_mut(key) else { continue };
                 connection.in_flush = false;
+                let had_answers = !connection.out.is_empty();
                 if connection.delivery == Delivery::Live && connection.marks != NO_MARK {
                     self.flush_marked(key, &pass, &mut batch);
                 } else {
                     connection.marks = NO_MARK;
                     self.flush_alone(key);
                 }
-                self.after_flush(key);
+                self.after_flush(key, had_answers);
             }
         }
         self.fan_out.clear();
@@ -160,7 +161,7 @@ impl<L: Link> EventLoop<L> {
         } else {
             // Its socket is full of answers: the events wait in the log.
             connection.delivery = Delivery::Lagging;
-            connection.next = batch.ends.first().map_or(position, |(seq, _)| *seq);
+            connection.next = batch.ends.first().map(|(seq, _)| *seq).or(batch.rest).unwrap_or(position);
         }
     }
 
@@ -194,7 +195,7 @@ impl<L: Link> EventLoop<L> {
         let upto = match ahead {
             Ahead::Upto(upto) => upto,
             Ahead::Lapped => {
-                let (resumed, missing) = begin(log, &matcher, from);
+                let (resumed, missing) = begin(log, &patterns, from);
                 if let Some(range) = missing {
                     let gap = Gap { range: Some(range), cause: GapCause::Lapped, old: None };
                     connection.tell_gap(hub.epoch, &gap);
@@ -230,19 +231,18 @@ impl<L: Link> EventLoop<L> {
         let result = if total == 0 {
             Ok(0)
         } else if connection.out.is_empty() {
-            connection.link.write(&batch.slices)
+            write_once(&mut connection.link, &batch.slices)
         } else {
             let out = IoSlice::new(connection.out.as_slice());
             let all: SmallVec<[IoSlice<'_>; 16]> =
                 std::iter::once(out).chain(batch.slices.iter().copied()).collect();
-            connection.link.write(&all)
+            write_once(&mut connection.link, &all)
         };
         let (wrote, count) = match result {
             Ok(count) if count == total => (Wrote::All, count),
             Ok(count) => (Wrote::Some, count),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => (Wrote::Some, 0),
-                ErrorKind::Interrupted => return self.want_flush(key),
                 _ => (Wrote::Broken, 0),
             },
         };
@@ -261,9 +261,14 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// What follows a flush, whatever was sent.
-    fn after_flush(&mut self, key: usize) {
+    fn after_flush(&mut self, key: usize, had_answers: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let has_input = connection.readable || !connection.unread.is_empty();
+        if had_answers && connection.out.is_empty() && connection.waiting.is_empty() {
+            // Now it is for the peer to go on.
+            self.renew_deadline(key);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let has_input = connection.readable || connection.peer_done || !connection.unread.is_empty();
         let is_done = connection.out.is_empty() && matches!(connection.session, Session::Closing);
         let may_read = has_input && !connection.is_paused(&self.hub.limits);
         if is_done {
@@ -273,6 +278,16 @@ impl<L: Link> EventLoop<L> {
             self.want_read(key);
         }
         self.remind(key);
+    }
+}
+
+/// One write, begun again if a signal came between.
+fn write_once(link: &mut impl Link, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        match link.write(slices) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::control::JSON;
 use super::resume::start;
 use super::{EventLoop, Link};
 use crate::log::Held;
-use crate::session::reply;
+use crate::session::reply::{self, Gap};
 use crate::session::request::Subscription;
 use crate::wire::http::{Response, problem};
 use crate::words::channel::Pattern;
@@ -37,11 +37,9 @@ impl<L: Link> EventLoop<L> {
                     if 0 < events {
                         break 'collect;
                     }
-                    let (resumed, missing) = begin(log, &matcher, next);
+                    let (resumed, missing) = begin(log, &patterns, next);
                     next = resumed;
-                    gap = missing
-                        .map(|range| reply::Gap { range: Some(range), cause: GapCause::Evicted, old: None })
-                        .or(gap);
+                    gap = missing.map(|(from, to)| wider(gap.take(), from, to)).or(gap);
                 }
                 Ahead::Upto(upto) => {
                     for &seq in &seqs {
@@ -79,5 +77,15 @@ impl<L: Link> EventLoop<L> {
         }
         body.extend_from_slice(b"}\n");
         Response::new(200).header("Cache-Control", "no-store").body(JSON, body)
+    }
+}
+
+/// The gap that ends at `to`: begun by an earlier one, or at `from`.
+fn wider(earlier: Option<Gap>, from: u64, to: u64) -> Gap {
+    match earlier {
+        // A cursor of another log says nothing of numbers.
+        Some(gap) if gap.range.is_none() => gap,
+        Some(Gap { range: Some((first, _)), cause, old }) => Gap { range: Some((first, to)), cause, old },
+        _ => Gap { range: Some((from, to)), cause: GapCause::Evicted, old: None },
     }
 }

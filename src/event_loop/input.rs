@@ -33,33 +33,34 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
-    /// Reads a connection, a bounded number of times.
+    /// Reads a connection, a bounded number of times. What was left unread is dealt with before more is read, so that
+    /// it never grows by more than one read.
     fn read(&mut self, key: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
+        let mut has_looked = false;
         for _ in 0..READS_PER_TURN {
             let Some(connection) = self.connections.get_mut(key) else { break };
             if connection.is_paused(&self.hub.limits) {
                 break;
             }
-            if !connection.unread.is_empty() && matches!(connection.session, Session::WebSocket(_)) {
-                // What was left when it was paused.
-                let mut unread = std::mem::take(&mut connection.unread);
-                self.take_input(key, &mut unread);
+            let can_read = connection.readable && !connection.peer_done;
+            if !has_looked && (!connection.unread.is_empty() || !can_read) {
+                has_looked = true;
+                self.take_unread(key);
                 continue;
             }
-            if !connection.readable || connection.peer_done {
-                self.take_input(key, &mut []);
+            if !can_read {
                 break;
             }
             match connection.link.read(&mut buffer) {
                 Ok(0) => {
                     connection.peer_done = true;
-                    self.peer_is_done(key);
                     break;
                 }
                 Ok(count) => {
-                    // A short read says that the socket is empty; edges tell when it is not.
-                    connection.readable = count == buffer.len();
+                    // A short read says that the socket is empty; edges tell when it is not. But one edge may have
+                    // told of bytes and of the end behind them.
+                    connection.readable = connection.ending || count == buffer.len();
                     self.take_input(key, &mut buffer[..count]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -75,10 +76,23 @@ impl<L: Link> EventLoop<L> {
         }
         self.buffer = buffer;
         let Some(connection) = self.connections.get(key) else { return };
-        if connection.readable && !connection.peer_done && !connection.is_paused(&self.hub.limits) {
+        if connection.peer_done {
+            self.peer_is_done(key);
+        } else if connection.readable && !connection.is_paused(&self.hub.limits) {
             self.want_read(key);
         }
         self.remind(key);
+    }
+
+    /// Deals with what was left unread; what still cannot be taken is left again.
+    fn take_unread(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if matches!(connection.session, Session::Http(_)) {
+            // It joins what it is given to what was left.
+            return self.take_input(key, &mut []);
+        }
+        let mut unread = std::mem::take(&mut connection.unread);
+        self.take_input(key, &mut unread);
     }
 
     /// Hands `input` to whatever the connection speaks.
@@ -103,18 +117,21 @@ impl<L: Link> EventLoop<L> {
             &joined
         };
         let hub = std::sync::Arc::clone(&self.hub);
-        let before = reader.standing(bytes.len() - input.len());
+        let before = (reader.standing(bytes.len() - input.len()), reader.requests());
         let outcome = reader.read(bytes, &hub.limits, &mut |head, body| self.request(key, head, body));
         let Some(connection) = self.connections.get_mut(key) else { return };
         match outcome {
             Ok(taken) => {
-                connection.unread = bytes[taken..].to_vec();
+                if !matches!(connection.session, Session::Closing) {
+                    connection.unread = bytes[taken..].to_vec();
+                }
                 if matches!(connection.session, Session::Taken) {
-                    if reader.wants_continue() {
+                    // The interim answer to a request comes after the final ones of those before it.
+                    if connection.waiting.is_empty() && reader.wants_continue() {
                         connection.out.tail().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                         self.want_flush(key);
                     }
-                    self.restore_http(key, reader, before, taken != 0);
+                    self.restore_http(key, reader, before);
                 } else if !connection.unread.is_empty() {
                     // It was upgraded, and has gone on speaking.
                     self.want_read(key);
@@ -133,29 +150,34 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Puts the reader back and sets the deadline of what it stands in. A deadline is absolute: it is set when the
-    /// reader comes to stand there, and more bytes do not move it.
-    fn restore_http(&mut self, key: usize, reader: HttpReader, before: Standing, took_some: bool) {
-        let limits = &self.hub.limits;
+    /// reader comes to stand there, and more bytes of the same request do not move it.
+    fn restore_http(&mut self, key: usize, reader: HttpReader, before: (Standing, u32)) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let standing = reader.standing(connection.unread.len());
-        if standing != before || took_some {
-            let wait = match standing {
-                Standing::Idle => limits.keep_alive,
-                Standing::Head => limits.head_deadline,
-                Standing::Body => limits.body_deadline,
-            };
-            let is_same_body = standing == Standing::Body && before == Standing::Body;
-            if !is_same_body {
-                connection.clock.until_ms = self.now.mono_ms + wait.as_millis() as u64;
-            }
-        }
+        let is_same = before == (standing, reader.requests());
         connection.session = Session::Http(reader);
+        if !is_same {
+            self.renew_deadline(key);
+        }
+    }
+
+    /// Gives an HTTP connection the time for what it stands in, from now on.
+    pub(super) fn renew_deadline(&mut self, key: usize) {
+        let limits = &self.hub.limits;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Session::Http(reader) = &connection.session else { return };
+        let wait = match reader.standing(connection.unread.len()) {
+            Standing::Idle => limits.keep_alive,
+            Standing::Head => limits.head_deadline,
+            Standing::Body => limits.body_deadline,
+        };
+        connection.clock.until_ms = self.now.mono_ms + wait.as_millis() as u64;
     }
 
     /// One request, whole.
     fn request(&mut self, key: usize, head: &RequestHead<'_>, body: &[u8]) -> Flow {
         let Some(connection) = self.connections.get(key) else { return Flow::Stop };
-        let keep_alive = head.keep_alive && !self.hub.is_draining() && !connection.peer_done;
+        let keep_alive = head.keep_alive && !self.hub.is_draining();
         let context = ResponseContext {
             keep_alive,
             head_only: head.method == crate::wire::http::Method::Head,
@@ -238,6 +260,7 @@ impl<L: Link> EventLoop<L> {
             let mut answer = Vec::new();
             response.write_to(&mut answer, &context);
             connection.deaf = !context.keep_alive;
+            connection.ready_bytes += answer.len();
             connection.waiting.push_back(Waiting::Ready { answer, then_close: !context.keep_alive });
         }
         self.want_flush(key);
@@ -258,6 +281,7 @@ impl<L: Link> EventLoop<L> {
         }
         if let Ok(taken) = outcome
             && taken < input.len()
+            && !matches!(connection.session, Session::Closing)
         {
             connection.unread = input[taken..].to_vec();
         }

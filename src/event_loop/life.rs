@@ -1,6 +1,6 @@
 //! The ends of connections: deadlines, goodbyes, removal.
 
-use super::connection::{Connection, Delivery, Outbox, Ping, Session};
+use super::connection::{Connection, Delivery, NO_MARK, Outbox, Ping, Session};
 use super::{ConnectionId, EventLoop, Link};
 use crate::session::http::Standing;
 use crate::session::reply;
@@ -17,6 +17,10 @@ impl<L: Link> EventLoop<L> {
             let id = ConnectionId(token);
             let Some(connection) = self.connections.get_mut(id.key()) else { continue };
             if connection.generation != id.generation() {
+                continue;
+            }
+            if self.now.mono_ms < connection.clock.reminder_ms {
+                // An older reminder than the one that counts.
                 continue;
             }
             connection.clock.reminder_ms = u64::MAX;
@@ -75,7 +79,9 @@ impl<L: Link> EventLoop<L> {
             Session::Sse => {}
         }
         let Some(connection) = self.connections.get(key) else { return };
-        if connection.delivery == Delivery::Live && is_over(connection.clock.event_ms, limits.quiet_after) {
+        // What this turn has for it goes first: a cursor must not run ahead of events that it covers.
+        let is_quiet = connection.delivery == Delivery::Live && connection.marks == NO_MARK;
+        if is_quiet && is_over(connection.clock.event_ms, limits.quiet_after) {
             self.send_cursor(key);
         }
     }
@@ -112,6 +118,7 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn turn_away(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.has_place = false;
+        self.turned_away += 1;
         let context = ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
         let jitter = (key % 5 + 1).to_string();
         let answer = problem(503, "connections_full", "All connections are taken; try again.");
@@ -122,15 +129,16 @@ impl<L: Link> EventLoop<L> {
     /// Ends the conversation: what is in the outbox still goes out, then our half closes, and the peer has a moment to
     /// close its own, so that our last words are not lost to a reset.
     pub(super) fn part(&mut self, key: usize) {
-        let until_ms = self.now.mono_ms + self.hub.limits.linger_max.as_millis() as u64;
         self.end_subscriptions(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.session = Session::Closing;
         connection.deaf = false;
-        connection.clock.until_ms = until_ms;
+        // As long as it takes our last words only a stall ends it; the moment begins when they are out.
+        connection.clock.until_ms = u64::MAX;
         connection.clock.message_ms = 0;
         connection.unread = Vec::new();
         connection.waiting.clear();
+        connection.ready_bytes = 0;
         self.want_flush(key);
         self.remind(key);
     }
@@ -165,29 +173,25 @@ impl<L: Link> EventLoop<L> {
         self.part(key);
     }
 
-    /// The peer has closed its half.
+    /// The peer has closed its half, and everything it sent was read. Called again whenever some of it was dealt with.
     pub(super) fn peer_is_done(&mut self, key: usize) {
         let Some(connection) = self.connections.get(key) else { return };
-        let still_due = match connection.session {
-            Session::Http(_) => !connection.waiting.is_empty() || !connection.out.is_empty(),
-            Session::Closing => !connection.out.is_empty(),
-            Session::WebSocket(_) | Session::Sse | Session::Taken => false,
-        };
-        if still_due {
-            // It may have closed its half only, and wait for our answers.
-            if connection.waiting.is_empty() && matches!(connection.session, Session::Http(_)) {
-                self.part(key);
-            }
-        } else {
-            self.remove(key);
+        match connection.session {
+            // It may wait for our answers: to requests that are under way, or that wait for others to be answered.
+            Session::Http(_) if !connection.waiting.is_empty() || connection.is_paused(&self.hub.limits) => {}
+            Session::Http(_) if !connection.out.is_empty() => self.part(key),
+            Session::Closing if !connection.out.is_empty() => {}
+            _ => self.remove(key),
         }
     }
 
     /// Closes a connection whose last words are out. Called by the flush when the outbox is empty.
     pub(super) fn finish(&mut self, key: usize) {
+        let until_ms = self.now.mono_ms + self.hub.limits.linger_max.as_millis() as u64;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if matches!(connection.session, Session::Closing) && !connection.finished {
             connection.finished = true;
+            connection.clock.until_ms = until_ms;
             connection.link.finish();
             if connection.peer_done {
                 self.remove(key);
@@ -198,10 +202,10 @@ impl<L: Link> EventLoop<L> {
     /// Takes a connection out of everything.
     pub(super) fn remove(&mut self, key: usize) {
         self.end_subscriptions(key);
-        if let Some(connection) = self.connections.try_remove(key)
-            && connection.has_place
-        {
-            self.hub.close_connection();
+        match self.connections.try_remove(key) {
+            Some(connection) if connection.has_place => self.hub.close_connection(),
+            Some(_) => self.turned_away -= 1,
+            None => {}
         }
     }
 

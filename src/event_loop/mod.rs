@@ -1,8 +1,9 @@
 //! The event loop: connections, and the turn that serves them.
 //!
-//! # Contract       whoever drives it calls [`EventLoop::ready`] for links that have become readable or writable, then
-//!   [`EventLoop::turn`]; between turns it may sleep until [`EventLoop::deadline_ms`], unless
-//!   [`EventLoop::has_work`], under the bell's protocol ([`crate::sync::bell`])
+//! # Contract       whoever drives it calls [`EventLoop::ready`] for links that have become readable or writable and
+//!   [`EventLoop::ending`] for those whose peer has sent its last, then [`EventLoop::turn`]; between turns it may
+//!   sleep until [`EventLoop::deadline_ms`], unless [`EventLoop::has_work`], under the bell's protocol
+//!   ([`crate::sync::bell`])
 //! # Invariants     E1 a live connection has been sent, or is marked for, every wanted event below the loop's position
 //!   E2 a lagging connection has been sent every wanted event below its own `next`
 //!   E3 bytes are written in `flush` only, at frame boundaries
@@ -91,6 +92,8 @@ pub struct EventLoop<L> {
     stage: Stage,
     /// Events handed to the kernel.
     delivered: u64,
+    /// Connections that are being told that there is no place for them.
+    turned_away: usize,
 }
 
 /// The sequencer inside the only loop.
@@ -137,12 +140,21 @@ impl<L: Link> EventLoop<L> {
             }),
             stage: Stage::Serving,
             delivered: 0,
+            turned_away: 0,
         }
     }
 
-    /// Takes a new link in; its input is looked at in the next turn. `None`, and the link is given an answer and
-    /// goodbye, when there is no place: poll as for others, it removes itself.
-    pub fn accept(&mut self, door: Door, make_link: impl FnOnce(ConnectionId) -> L) -> ConnectionId {
+    /// Takes a new link in; its input is looked at in the next turn. When there is no place, the link is given an
+    /// answer and goodbye: poll as for others, it removes itself.
+    ///
+    /// `now` because its deadlines begin now, and the last turn may be long past.
+    pub fn accept(
+        &mut self,
+        door: Door,
+        now: Now,
+        make_link: impl FnOnce(ConnectionId) -> L,
+    ) -> ConnectionId {
+        self.now = now;
         let has_place = self.hub.open_connection();
         let entry = self.connections.vacant_entry();
         let id = ConnectionId::new(entry.key(), self.next_generation);
@@ -174,6 +186,18 @@ impl<L: Link> EventLoop<L> {
             }
         }
         if readable {
+            self.want_read(key);
+        }
+    }
+
+    /// The peer of `id` has sent the last of its bytes, though some may not have been read yet. Of a connection that
+    /// is gone it is nothing.
+    pub fn ending(&mut self, id: ConnectionId) {
+        let key = id.key();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.generation == id.generation() {
+            connection.ending = true;
+            connection.readable = true;
             self.want_read(key);
         }
     }
@@ -229,6 +253,12 @@ impl<L: Link> EventLoop<L> {
         self.connections.len()
     }
 
+    /// Whether so many connections are being turned away that further ones should wait to be accepted.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        TURNED_AWAY_MAX <= self.turned_away
+    }
+
     /// Events handed to the kernel by this loop so far.
     #[must_use]
     pub fn delivered(&self) -> u64 {
@@ -259,8 +289,9 @@ impl<L: Link> EventLoop<L> {
     /// Marks the live subscribers of what is new.
     fn route(&mut self) {
         let hub = Arc::clone(&self.hub);
-        self.fan_out.check_numbering(&hub.log);
         let pass = hub.log.pass();
+        // After the pass: whoever comes to mean something else from here on has no event in it.
+        self.fan_out.check_numbering(&hub.log);
         let (connections, to_flush) = (&mut self.connections, &mut self.to_flush);
         let mut mark = |key: u32, mark: u32| {
             let connection = connections.get_mut(key as usize)?;
@@ -311,6 +342,9 @@ impl<L: Link> EventLoop<L> {
         }
     }
 }
+
+/// Connections that may be on their way out for want of a place, per loop: they hold descriptors that nobody counts.
+const TURNED_AWAY_MAX: usize = 64;
 
 /// How often a draining loop looks whether the others are done, in milliseconds.
 const DRAIN_LOOK_MS: u64 = 10;

@@ -1,6 +1,6 @@
 //! Where a subscription begins.
 
-use super::catch_up::{Matcher, begin};
+use super::catch_up::begin;
 use crate::hub::Hub;
 use crate::session::reply::Gap;
 use crate::words::channel::Pattern;
@@ -28,9 +28,7 @@ pub(crate) fn start(hub: &Hub, patterns: &[Pattern], since: Option<&Since>, live
                 let gap = Gap { range: None, cause: GapCause::Epoch, old: Some(old) };
                 return Start { next: log.oldest(), gap: Some(gap) };
             }
-            let names = log.names();
-            let Some(names) = names.as_ref() else { return Start { next: live, gap: None } };
-            let (next, missing) = begin(log, &Matcher::new(patterns, names), seq + 1);
+            let (next, missing) = begin(log, patterns, seq + 1);
             let gap = missing.map(|range| Gap { range: Some(range), cause: GapCause::Evicted, old: None });
             Start { next, gap }
         }

@@ -27,7 +27,11 @@ impl<L: Link> EventLoop<L> {
         let accept = match websocket_accept(head) {
             Ok(accept) => accept,
             Err(error) => {
-                return self.respond(key, &error.response(), ResponseContext { keep_alive: false, ..context });
+                return self.respond(
+                    key,
+                    &error.response(),
+                    ResponseContext { keep_alive: false, ..context },
+                );
             }
         };
         let limits = WebSocketLimits {

@@ -64,7 +64,7 @@ mod tests {
         assert!((1500..1500 + 2 * TICK_MS).contains(&at));
         let mut due = Vec::new();
         timers.expire(1499, &mut due);
-        assert_eq!(due, []);
+        assert_eq!(due, [0u64; 0]);
         assert_eq!(timers.next_ms(), Some(at));
         timers.expire(at, &mut due);
         assert_eq!(due, [7]);
@@ -84,7 +84,7 @@ mod tests {
         timers.remind(3, 5);
         due.clear();
         timers.expire(1 << 41, &mut due);
-        assert_eq!(due, [], "what is overdue comes at the next look");
+        assert_eq!(due, [0u64; 0], "what is overdue comes at the next look");
         timers.expire((1 << 41) + TICK_MS, &mut due);
         assert_eq!(due, [3]);
     }

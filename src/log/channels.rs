@@ -1,7 +1,7 @@
 //! Which channels the log knows: interned by the writer alone, looked up by anybody.
 
 use std::collections::HashMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use rpds::{RedBlackTreeMapSync, VectorSync};
 
@@ -52,14 +52,28 @@ impl Names {
         self.by_name.iter().map(|(name, id)| (name, *id))
     }
 
-    /// The known channels that `pattern` matches. Cost: those that share the pattern's literal beginning.
-    pub fn matching<'a>(&'a self, pattern: &'a Pattern) -> impl Iterator<Item = (&'a Channel, ChannelId)> {
+    /// Calls `on` with the known channels that `pattern` matches until it breaks. Cost: what shares the pattern's
+    /// literal beginning; of a pattern without wildcards, what it matches.
+    pub fn matching(&self, pattern: &Pattern, on: &mut dyn FnMut(&Channel, ChannelId) -> ControlFlow<()>) {
+        let text = pattern.as_str();
         let prefix = pattern.literal_prefix();
-        self.by_name
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
-            .filter(move |(name, _)| pattern.matches(name.as_str()))
-            .map(|(name, id)| (name, *id))
+        let is_literal = prefix.len() == text.len();
+        if is_literal
+            && let Some((name, id)) = self.by_name.get_key_value(text)
+            && on(name, *id).is_break()
+        {
+            return;
+        }
+        // What is below a channel begins with its name and a slash, which many names in between do not.
+        let below = if is_literal { format!("{text}/") } else { prefix.to_owned() };
+        let from = (Bound::Included(below.as_str()), Bound::Unbounded);
+        let range =
+            self.by_name.range::<str, _>(from).take_while(|(name, _)| name.as_str().starts_with(&below));
+        for (name, id) in range {
+            if (is_literal || pattern.matches(name.as_str())) && on(name, *id).is_break() {
+                return;
+            }
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Chunk {
     pub(super) unsafe fn write(&self, at: usize, bytes: &[u8]) {
         assert!(at + bytes.len() <= self.capacity);
         // SAFETY: in bounds by the assertion; nobody else touches the range by C1.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(at), bytes.len()) };
+        unsafe { copy(bytes, self.start.as_ptr().add(at)) };
     }
 
     /// Lends `len` bytes from `at`.
@@ -69,5 +69,40 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         // SAFETY: allocated by `new` with the same layout.
         unsafe { dealloc(self.start.as_ptr(), Chunk::layout(self.capacity)) };
+    }
+}
+
+/// Copies `bytes` to `to`. An event comes in a dozen pieces of a few bytes, for which calling the library's copy costs
+/// more than copying.
+///
+/// # Safety
+/// `to` may be written for as many bytes, which do not overlap `bytes`.
+#[inline]
+unsafe fn copy(bytes: &[u8], to: *mut u8) {
+    /// Copies the first and the last `N` of `N..=2 * N` bytes.
+    ///
+    /// # Safety
+    /// As for [`copy`].
+    #[inline]
+    unsafe fn ends<const N: usize>(bytes: &[u8], to: *mut u8) {
+        debug_assert!((N..=2 * N).contains(&bytes.len()));
+        let last = bytes.len() - N;
+        // SAFETY: both runs lie within `bytes`, and so within what may be written.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, N);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(last), to.add(last), N);
+        }
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        match bytes.len() {
+            0 => {}
+            1..=2 => ends::<1>(bytes, to),
+            3..=4 => ends::<2>(bytes, to),
+            5..=8 => ends::<4>(bytes, to),
+            9..=16 => ends::<8>(bytes, to),
+            17..=32 => ends::<16>(bytes, to),
+            len => std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len),
+        }
     }
 }

@@ -82,8 +82,7 @@ impl Log {
     }
 
     fn starting_at(first: u64, retention: Retention) -> (Arc<Log>, Writer) {
-        let segments = retention.events.div_ceil(SEGMENT_EVENTS) + 2;
-        let places = segments.max(SEGMENTS_MIN).next_power_of_two();
+        let places = segments_for(&retention).next_power_of_two();
         let log = Arc::new(Log {
             first,
             published: CachePadded::new(AtomicU64::new(first)),
@@ -166,6 +165,12 @@ impl Log {
     }
 }
 
+/// Reachable segments: those that the window lies in wherever it begins, one that is being written, and no fewer than
+/// [`SEGMENTS_MIN`].
+fn segments_for(retention: &Retention) -> usize {
+    (retention.events.div_ceil(SEGMENT_EVENTS) + 2).max(SEGMENTS_MIN)
+}
+
 #[cfg(not(loom))]
 fn nothing() -> Loaded<Segment> {
     Loaded::from_inner(None)
@@ -178,7 +183,11 @@ fn nothing() -> Loaded<Segment> {
 
 /// Fewest places: what lives physically even when the visible window is empty, so that a loop that is a little
 /// behind reads on instead of losing events.
-const SEGMENTS_MIN: usize = if cfg!(loom) { 2 } else { 16 };
+const SEGMENTS_MIN: usize = match (cfg!(loom), cfg!(miri)) {
+    (true, _) => 2,
+    (_, true) => 8,
+    _ => 16,
+};
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -18,7 +18,7 @@ pub const SEGMENT_EVENTS: usize = 1 << SEGMENT_SHIFT;
 /// a segment of the largest events is a small part of the byte budget. Smaller still where every access is checked.
 pub(super) const SEGMENT_SHIFT: u32 = match (cfg!(loom), cfg!(miri)) {
     (true, _) => 1,
-    (_, true) => 4,
+    (_, true) => 3,
     _ => 8,
 };
 
@@ -81,20 +81,17 @@ impl Segment {
     ///
     /// # Safety
     /// Only the writer calls this, for a span whose chunk is put in and whose bytes no published slot points at (S1).
-    pub(super) unsafe fn write<'a>(
-        &self,
-        stream: Stream,
-        span: Span,
-        parts: impl Iterator<Item = &'a &'a [u8]>,
-    ) {
+    pub(super) unsafe fn write(&self, stream: Stream, span: Span, parts: &[&[&[u8]]]) {
         // SAFETY: the writer itself put the chunk in.
         let chunk = unsafe { self.chunks[stream as usize][span.chunk()].get() };
         let chunk = chunk.as_ref().expect("the writer puts a chunk in before it writes to it");
         let mut at = span.offset();
-        for part in parts {
-            // SAFETY: promised by the caller.
-            unsafe { chunk.write(at, part) };
-            at += part.len();
+        for run in parts {
+            for part in *run {
+                // SAFETY: promised by the caller.
+                unsafe { chunk.write(at, part) };
+                at += part.len();
+            }
         }
         debug_assert_eq!(at, span.offset() + span.len());
     }

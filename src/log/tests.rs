@@ -41,8 +41,9 @@ impl Owned {
 
     /// What the event takes of the byte budget: a large event's JSON is kept once.
     fn bytes(&self) -> usize {
+        let header = [2, 4, 10][(125 < self.json.len()) as usize + (65_535 < self.json.len()) as usize];
         let json_in_sse = if self.json.len() < SPLIT_JSON_BYTES { self.json.len() } else { 0 };
-        self.frame(Form::WebSocket).len() + self.sse_head.len() + json_in_sse + 2
+        header + self.json.len() + self.sse_head.len() + json_in_sse + 2
     }
 }
 
@@ -51,6 +52,8 @@ struct Rig {
     log: Arc<Log>,
     writer: Writer,
     retention: Retention,
+    /// The first few channels, since names are slow to make where every access is checked.
+    channels: Vec<Channel>,
     events: Vec<Owned>,
     /// The visible ones, as an index range of `events`.
     window: VecDeque<usize>,
@@ -64,12 +67,14 @@ impl Rig {
 
     fn starting_at(first: u64, retention: Retention) -> Rig {
         let (log, writer) = Log::starting_at(first, retention);
-        Rig { log, writer, retention, events: Vec::new(), window: VecDeque::new(), window_bytes: 0 }
+        let channels = (0..6).map(named).collect();
+        Rig { log, writer, retention, channels, events: Vec::new(), window: VecDeque::new(), window_bytes: 0 }
     }
 
     /// Appends an event of `size` bytes of JSON, handed over in pieces.
     fn append(&mut self, channel: u32, size: usize) {
-        let route = self.writer.intern(&named(channel)).unwrap();
+        let name = self.channels.get(channel as usize).cloned().unwrap_or_else(|| named(channel));
+        let route = self.writer.intern(&name).unwrap();
         let seq = self.writer.next();
         let json = text(seq, size);
         let sse_head = format!("id: epoch-{seq}\nevent: kind_{}\ndata: ", seq % 7);
@@ -100,7 +105,7 @@ impl Rig {
     fn run(&mut self, channel: u32, count: usize) {
         for done in 1..=count {
             self.append(channel, 8);
-            if done % 61 == 0 || done == count {
+            if done % 23 == 0 || done == count {
                 self.publish();
             }
         }
@@ -199,8 +204,8 @@ fn named(channel: u32) -> Channel {
 
 /// `size` bytes that tell which event they are of, as far as there is room.
 fn text(seq: u64, size: usize) -> Vec<u8> {
-    let word = format!("{seq},");
-    let mut text = word.repeat(size / word.len() + 1).into_bytes();
+    let word = seq.to_ne_bytes();
+    let mut text = if size <= word.len() { word.to_vec() } else { word.repeat(size / word.len() + 1) };
     text.truncate(size);
     text
 }
@@ -236,7 +241,7 @@ fn the_window_is_exact() {
 fn windows_stay_exact_over_many_laps() {
     let check = |events: usize| {
         let mut rig = Rig::new(Retention { events, ..ROOMY });
-        for batch in 0..(2 * LAP).div_ceil(63) {
+        for batch in 0..if cfg!(miri) { 25 } else { (2 * LAP).div_ceil(63) } {
             for place in 0..1 + batch % 125 {
                 rig.append((place % 5) as u32, batch % 90 + 1);
             }
@@ -271,10 +276,10 @@ fn a_window_of_65_536_stays_exact_over_a_lap() {
 #[test]
 fn frames_of_every_size_are_exact() {
     let mut rig = Rig::new(Retention { events: 100, ..ROOMY });
-    let chunk_edge = CHUNK_BYTES - 10;
-    let mut sizes =
-        vec![1, 2, 124, 125, 126, 127, SPLIT_JSON_BYTES - 1, SPLIT_JSON_BYTES, SPLIT_JSON_BYTES + 1];
-    sizes.extend((chunk_edge..CHUNK_BYTES + 2).chain([3, 65_535, 65_536, 200 << 10, 1, 3 << 20, 5]));
+    let small = [1, 2, 124, 125, 126, 127, SPLIT_JSON_BYTES - 1, SPLIT_JSON_BYTES, SPLIT_JSON_BYTES + 1];
+    let chunk_edge = (CHUNK_BYTES - 10..CHUNK_BYTES + 2).step_by(if cfg!(miri) { 3 } else { 1 });
+    let large = [3, 65_535, 65_536, 200 << 10, 1, 3 << 20, 5];
+    let sizes = small.into_iter().chain(chunk_edge).chain(large);
     for size in sizes {
         rig.append(size as u32 % 8, size);
         rig.publish();
@@ -359,9 +364,11 @@ fn a_pass_lends_the_same_bytes_however_often_the_writer_laps_it() {
     rig.run(0, 20);
     let log = Arc::clone(&rig.log);
     let pass = log.pass();
-    check_event(&pass, &rig.events[0]);
+    for event in &rig.events {
+        check_event(&pass, event);
+    }
     let lent = pass.frame(20, Form::Sse).unwrap();
-    let laps = if cfg!(miri) { 2 } else { 5 };
+    let laps = if cfg!(miri) { 1 } else { 5 };
     for _ in 0..laps {
         rig.run(1, LAP + 1);
         for event in &rig.events[..20] {
@@ -406,9 +413,9 @@ fn frames_that_lie_back_to_back_are_joined() {
                 }
             }
         }
-        let bytes: Vec<u8> = runs.iter().flat_map(|run| run.bytes()).copied().collect();
-        let twin: Vec<u8> =
-            rig.events[range.start - 1..range.end - 1].iter().flat_map(|e| e.frame(form)).collect();
+        let bytes = runs.iter().map(|run| run.bytes()).collect::<Vec<_>>().concat();
+        let events = &rig.events[range.start - 1..range.end - 1];
+        let twin = events.iter().map(|event| event.frame(form)).collect::<Vec<_>>().concat();
         assert!(bytes == twin, "{form:?} of {range:?}");
         let lengths: Vec<usize> = runs.iter().map(|run| run.bytes().len()).collect();
         assert_eq!(lengths, expected, "{form:?} of {range:?}");
@@ -453,7 +460,8 @@ fn readers_cost_the_segments_they_hold_and_give_them_back() {
         assert!(!pass.slot(seq).is_pass_full());
     }
     let reached = 2;
-    for _ in 0..3 {
+    let laps = if cfg!(miri) { 1 } else { 3 };
+    for _ in 0..laps {
         rig.run(0, LAP);
         assert_eq!(rig.writer.segments(), SEGMENTS_MIN + reached, "a pass reaches into two");
     }
@@ -477,14 +485,14 @@ fn large_events_hold_the_byte_budget_and_a_segment_at_most() {
     let mut rig = Rig::new(Retention { events: 100_000, bytes, channels_max: 8 });
     let size = 20 << 10;
     let segment_bytes = SEGMENT_EVENTS * (size + 100);
-    for done in 0..if cfg!(miri) { 300 } else { 1000 } {
+    for done in 0..if cfg!(miri) { 100 } else { 1000 } {
         rig.append(done % 3, size);
         rig.publish();
         let held = rig.writer.held_bytes();
         assert!(held <= bytes + segment_bytes, "{held}");
     }
     rig.check();
-    assert_eq!(rig.writer.segments(), rig.log.places.len());
+    assert_eq!(rig.writer.segments(), segments_for(&rig.retention));
 }
 
 #[test]
@@ -611,6 +619,7 @@ fn a_channel_that_was_just_interned_is_not_forgotten_for_the_next() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many events")]
 fn forgetting_is_done_in_small_portions() {
     let channels = 600;
     let mut rig = Rig::new(Retention { channels_max: channels as usize, ..ROOMY });
@@ -650,7 +659,7 @@ proptest! {
         events in prop::sample::select(vec![0, 1, 3, 10, 40, 1000]),
         bytes in prop::sample::select(vec![0, 1000, 70_000, 400_000, usize::MAX / 2]),
         first in prop::sample::select(vec![1, SEGMENT_EVENTS as u64 - 7, u64::from(u32::MAX) - 20]),
-        batches in prop::collection::vec(prop::collection::vec((0u32..6, sizes()), 1..20), 1..12),
+        batches in prop::collection::vec(prop::collection::vec((0u32..6, sizes()), 1..20), 1..if cfg!(miri) { 2 } else { 12 }),
     ) {
         let mut rig = Rig::starting_at(first, Retention { events, bytes, channels_max: 6 });
         for batch in batches {
@@ -667,7 +676,7 @@ proptest! {
 /// they miss; channels come and go meanwhile.
 #[test]
 fn readers_beside_the_writer_see_whole_events_in_order() {
-    let last: u64 = if cfg!(miri) { 3 * LAP as u64 / 2 } else { 60_000 };
+    let last: u64 = if cfg!(miri) { LAP as u64 + 40 } else { 60_000 };
     let (log, writer) = Log::new(Retention { events: 100, bytes: 1 << 30, channels_max: 6 });
     let readers: Vec<_> = (0..2)
         .map(|_| {
@@ -717,17 +726,17 @@ fn read_all(log: &Log, last: u64) -> (u64, u64) {
 
 /// Publishes `last` events, each on a new channel where there is room for one. Returns how many numbers were reused.
 fn write_all(mut writer: Writer, last: u64) -> u64 {
+    let fallback = named(0);
+    let mut wanted = fallback.clone();
     for seq in 1..=last {
-        let wanted = named(seq as u32 / 64);
-        let fallback = named(0);
+        if seq % SEGMENT_EVENTS as u64 == 0 {
+            wanted = named(seq as u32 / SEGMENT_EVENTS as u32);
+        }
         let (channel, route) = match writer.intern(&wanted) {
-            Ok(route) => (wanted, route),
-            Err(ChannelsFull) => {
-                let route = writer.intern(&fallback).unwrap();
-                (fallback, route)
-            }
+            Ok(route) => (&wanted, route),
+            Err(ChannelsFull) => (&fallback, writer.intern(&fallback).unwrap()),
         };
-        let json = told(seq, &channel);
+        let json = told(seq, channel);
         writer.append(route, &Encoded { json: &[&json], sse_head: &[b"data: "], timestamp_ms: 0 });
         if seq % 7 == 0 || seq == last {
             writer.publish();
@@ -738,5 +747,5 @@ fn write_all(mut writer: Writer, last: u64) -> u64 {
 }
 
 fn told(seq: u64, channel: &Channel) -> Vec<u8> {
-    format!("{seq} {channel}").into_bytes()
+    [&seq.to_ne_bytes(), channel.as_str().as_bytes()].concat()
 }

@@ -7,7 +7,7 @@ use super::chunk::{CHUNK_BYTES, Chunk};
 use super::pass::SSE_TAIL;
 use super::segment::{SEGMENT_EVENTS, SPLIT_JSON_BYTES, Segment, number_of};
 use super::slot::{ChannelId, Slot, Span, Stream};
-use super::{Log, Retention, SEGMENTS_MIN};
+use super::{Log, Retention, SEGMENTS_MIN, segments_for};
 use crate::sync::{Arc, Ordering};
 use crate::wire::websocket::{HEADER_BYTES_MAX, Opcode, write_header};
 use crate::words::channel::Channel;
@@ -54,6 +54,8 @@ pub struct Writer {
     spare: Vec<Arc<Segment>>,
     /// Chunks nobody holds.
     pool: Vec<Chunk>,
+    /// Reachable segments, at most: as many as the window needs, which may be fewer than there are places.
+    held_max: usize,
 }
 
 /// Where the next frame of a stream goes.
@@ -69,7 +71,7 @@ struct Tail {
 
 impl Writer {
     pub(super) fn new(log: Arc<Log>, retention: Retention) -> Writer {
-        let segments = log.places.len();
+        let segments = segments_for(&retention);
         Writer {
             interner: Interner::new(retention.channels_max),
             next: log.first,
@@ -82,6 +84,7 @@ impl Writer {
             retired: VecDeque::new(),
             spare: (0..segments).map(|_| Arc::new(Segment::new())).collect(),
             pool: (0..POOL_CHUNKS_MAX.min(segments)).map(|_| Chunk::new(CHUNK_BYTES)).collect(),
+            held_max: segments,
             retention,
             log,
         }
@@ -126,9 +129,9 @@ impl Writer {
         if self.held.back().is_none_or(|(segment, _)| segment.number != number_of(seq)) {
             self.open_segment(number_of(seq));
         }
-        let json_bytes: usize = event.json.iter().map(|part| part.len()).sum();
+        let json_bytes = total(event.json);
         let web_socket = self.write_web_socket(event, json_bytes);
-        let sse = self.write_sse(event, json_bytes);
+        let sse = self.write_sse(event, json_bytes, web_socket);
         // Relaxed: only this thread writes heads.
         let head = self.log.heads[route.index()].load(Ordering::Relaxed);
         let back = if head == 0 { 0 } else { u32::try_from(seq - head).unwrap_or(0) };
@@ -174,23 +177,27 @@ impl Writer {
         let mut header = [0; HEADER_BYTES_MAX];
         let header_len = write_header(Opcode::Text, json_bytes, &mut header);
         let span = self.take_span(Stream::WebSocket, header_len + json_bytes);
-        self.write_parts(Stream::WebSocket, span, [&[&header[..header_len]], event.json, &[]]);
+        self.write_parts(Stream::WebSocket, span, &[&[&header[..header_len]], event.json]);
         span
     }
 
-    fn write_sse(&mut self, event: &Encoded<'_>, json_bytes: usize) -> Span {
-        let head_bytes: usize = event.sse_head.iter().map(|part| part.len()).sum();
-        let (json, json_bytes) =
-            if json_bytes < SPLIT_JSON_BYTES { (event.json, json_bytes) } else { (&[][..], 0) };
+    fn write_sse(&mut self, event: &Encoded<'_>, json_bytes: usize, web_socket: Span) -> Span {
+        let head_bytes = total(event.sse_head);
+        let json_bytes = if json_bytes < SPLIT_JSON_BYTES { json_bytes } else { 0 };
         let span = self.take_span(Stream::Sse, head_bytes + json_bytes + SSE_TAIL.len());
-        self.write_parts(Stream::Sse, span, [event.sse_head, json, &[SSE_TAIL]]);
+        let (segment, _) = self.held.back().expect("a segment is open");
+        // From the WebSocket frame and not from the pieces again: there it is in one piece, and in the cache.
+        // SAFETY: this thread wrote the frame, to another chunk than `span` lies in.
+        let frame = unsafe { segment.bytes(Stream::WebSocket, web_socket) };
+        let json = &frame[frame.len() - json_bytes..];
+        self.write_parts(Stream::Sse, span, &[event.sse_head, &[json, SSE_TAIL]]);
         span
     }
 
-    fn write_parts(&self, stream: Stream, span: Span, parts: [&[&[u8]]; 3]) {
+    fn write_parts(&self, stream: Stream, span: Span, parts: &[&[&[u8]]]) {
         let (segment, _) = self.held.back().expect("a segment is open");
         // SAFETY: S1 – the span was taken for an event that is not published, and its chunk was put in.
-        unsafe { segment.write(stream, span, parts.into_iter().flatten()) };
+        unsafe { segment.write(stream, span, parts) };
     }
 
     /// Room for `len` bytes of `stream` in the open segment; a frame never lies across two chunks.
@@ -214,12 +221,12 @@ impl Writer {
 
     /// Puts an empty segment numbered `number` in its place; what was there goes out of reach.
     fn open_segment(&mut self, number: u64) {
-        if self.held.len() == self.log.places.len() {
+        if self.held.len() == self.held_max {
             self.drop_oldest_segment();
         }
         self.recycle();
         let mut segment = self.spare.pop().unwrap_or_else(|| Arc::new(Segment::new()));
-        Arc::get_mut(&mut segment).expect("a spare segment is held by nobody else").number = number;
+        unshared(&mut segment).expect("a spare segment is held by nobody else").number = number;
         let place = number as usize & (self.log.places.len() - 1);
         self.log.places[place].swap(Some(Arc::clone(&segment)));
         self.held.push_back((segment, 0));
@@ -230,12 +237,7 @@ impl Writer {
     fn recycle(&mut self) {
         for _ in 0..self.retired.len() {
             let Some(mut segment) = self.retired.pop_front() else { break };
-            #[cfg(fanfare_mutant = "reuse_unproven")]
-            // SAFETY: none, on purpose: this mutant shows that the model catches reuse without proof.
-            let owned = Some(unsafe { &mut *Arc::as_ptr(&segment).cast_mut() });
-            #[cfg(not(fanfare_mutant = "reuse_unproven"))]
-            let owned = Arc::get_mut(&mut segment);
-            match owned {
+            match unshared(&mut segment) {
                 Some(owned) => {
                     let pool = &mut self.pool;
                     owned.take_chunks(|chunk| {
@@ -360,6 +362,24 @@ impl Writer {
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes
     }
+}
+
+/// Bytes of `parts` together. Checked, which also keeps the compiler from adding a handful of lengths with vector
+/// instructions: those wait for the stores that have just written the lengths.
+fn total(parts: &[&[u8]]) -> usize {
+    parts
+        .iter()
+        .try_fold(0, |sum: usize, part| sum.checked_add(part.len()))
+        .expect("what is in memory has a length")
+}
+
+/// The segment, if this is the only reference to it (L4, S2).
+fn unshared(segment: &mut Arc<Segment>) -> Option<&mut Segment> {
+    #[cfg(fanfare_mutant = "reuse_unproven")]
+    // SAFETY: none, on purpose: this mutant shows that the model catches reuse without proof.
+    return Some(unsafe { &mut *Arc::as_ptr(segment).cast_mut() });
+    #[cfg(not(fanfare_mutant = "reuse_unproven"))]
+    Arc::get_mut(segment)
 }
 
 /// Chunks kept for reuse, at most; more go back to the allocator.

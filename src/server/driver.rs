@@ -9,7 +9,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clock::Clock;
 use super::socket::TcpLink;
-use crate::event_loop::{ConnectionId, EventLoop};
+use crate::event_loop::{ConnectionId, EventLoop, Now};
 use crate::hub::Hub;
 use crate::session::request::Door;
 
@@ -88,10 +88,13 @@ impl Driver {
                 match self.listeners.get_mut(WAKER.0 - 1 - token.0) {
                     Some(listener) => listener.pending = true,
                     None => {
-                        // A closed or broken socket is found out by reading it.
-                        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                        let id = ConnectionId(token.0 as u64);
                         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-                        self.event_loop.ready(ConnectionId(token.0 as u64), readable, writable);
+                        self.event_loop.ready(id, event.is_readable(), writable);
+                        // A closed or broken socket is found out by reading it to its end.
+                        if event.is_read_closed() || event.is_error() {
+                            self.event_loop.ending(id);
+                        }
                     }
                 }
             }
@@ -104,7 +107,7 @@ impl Driver {
                     return;
                 }
             }
-            self.accept(now.mono_ms);
+            self.accept(now);
             self.event_loop.turn(now);
         }
     }
@@ -140,18 +143,22 @@ impl Driver {
     }
 
     /// Accepts what waits, within a budget.
-    fn accept(&mut self, now_ms: u64) {
+    fn accept(&mut self, now: Now) {
         let stall_max = self.hub.limits.stall_max;
         for listener in &mut self.listeners {
-            if !listener.pending || now_ms < listener.not_before_ms {
+            if !listener.pending || now.mono_ms < listener.not_before_ms {
                 continue;
             }
             for _ in 0..ACCEPTS_PER_TURN {
+                if self.event_loop.is_crowded() {
+                    listener.not_before_ms = now.mono_ms + ACCEPT_PAUSE_MS;
+                    break;
+                }
                 match listener.socket.accept() {
                     Ok((mut stream, _)) => {
                         TcpLink::prepare(&stream, stall_max);
                         let registry = self.poll.registry();
-                        self.event_loop.accept(listener.door, |id| {
+                        self.event_loop.accept(listener.door, now, |id| {
                             // Both interests once: never touched again. It fails only for want of kernel memory, and
                             // then the connection ends by its deadline.
                             let interests = Interest::READABLE | Interest::WRITABLE;
@@ -165,7 +172,7 @@ impl Driver {
                     }
                     Err(error) if is_of_the_peer(&error) => {}
                     Err(_) => {
-                        listener.not_before_ms = now_ms + ACCEPT_PAUSE_MS;
+                        listener.not_before_ms = now.mono_ms + ACCEPT_PAUSE_MS;
                         break;
                     }
                 }

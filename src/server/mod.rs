@@ -54,6 +54,7 @@ impl Server {
     /// # Errors
     /// When an address cannot be bound, or the system refuses a thread or an epoll.
     pub fn start(config: Config) -> anyhow::Result<Server> {
+        config.limits.check().map_err(anyhow::Error::msg)?;
         let loops = config.loops.max(1);
         let listeners = socket::listeners(config.listen, loops)
             .with_context(|| format!("cannot listen on {}", config.listen))?;

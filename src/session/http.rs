@@ -13,6 +13,8 @@ pub struct HttpReader {
     scanner: HeadScanner,
     /// A head whose body is still arriving.
     waiting: Option<Box<Waiting>>,
+    /// Requests lent so far; wraps.
+    requests: u32,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,12 @@ impl HttpReader {
         self.waiting.as_mut().is_some_and(|waiting| std::mem::take(&mut waiting.wants_continue))
     }
 
+    /// How many requests were lent so far; wraps.
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        self.requests
+    }
+
     /// Where the reader stands, when `left` bytes of the input were not taken.
     #[must_use]
     pub fn standing(&self, left: usize) -> Standing {
@@ -109,6 +117,7 @@ impl HttpReader {
         let whole = body_len.and_then(|length| head_len.checked_add(length));
         if let Some(end) = whole.filter(|&end| end <= input.len() && end - head_len <= limits.body_bytes_max)
         {
+            self.requests = self.requests.wrapping_add(1);
             let flow = on(&head, &input[head_len..end]);
             return Ok((end, Some(flow)));
         }
@@ -136,6 +145,7 @@ impl HttpReader {
             return Ok((progress.consumed, None));
         }
         let Some(waiting) = self.waiting.take() else { return Ok((progress.consumed, None)) };
+        self.requests = self.requests.wrapping_add(1);
         let parsed = HeadScanner::new().parse(&waiting.head, &head_limits(limits))?;
         let flow = parsed.map(|(head, _)| on(&head, &waiting.body));
         Ok((progress.consumed, flow))

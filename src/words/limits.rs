@@ -75,6 +75,28 @@ pub struct Limits {
     pub retry: Duration,
 }
 
+impl Limits {
+    /// Checks what the bounds must be to each other.
+    ///
+    /// # Errors
+    /// A sentence that names the bound.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if STEP_EVENTS_MAX < self.batch_events_max {
+            return Err("a batch may have at most 1024 events");
+        }
+        if EVENT_BYTES_CEILING < self.event_bytes_max {
+            return Err("an event's data may have at most 8 MiB");
+        }
+        if self.connections_max == 0 || self.subscriptions_max == 0 || self.ingest_items_max == 0 {
+            return Err("connections, subscriptions and waiting submissions must be allowed at least once");
+        }
+        if self.requests_in_flight_max == 0 || self.answers_bytes_high == 0 || self.channels_max == 0 {
+            return Err("requests in flight, bytes of answers and channels must be allowed at least once");
+        }
+        Ok(())
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -89,7 +111,7 @@ impl Default for Limits {
             event_bytes_max: 256 << 10,
             batch_events_max: 1000,
             fragments_max: 64,
-            requests_in_flight_max: 64,
+            requests_in_flight_max: 128,
             answers_bytes_high: 64 << 10,
             ingest_items_max: 4096,
             ingest_bytes_max: 32 << 20,
@@ -112,6 +134,9 @@ impl Default for Limits {
     }
 }
 
+/// The most that [`Limits::event_bytes_max`] may be: a frame is addressed by 24 bits.
+pub const EVENT_BYTES_CEILING: usize = 8 << 20;
+
 /// Headers in a request head. Beyond it: 431.
 pub const HEADERS_MAX: usize = 64;
 
@@ -125,7 +150,7 @@ pub const LABEL_BYTES_MAX: usize = 256;
 pub const LABELS_MAX: usize = 64;
 
 /// Bytes that one loop reads from one connection before others have their turn.
-pub const READ_BUFFER_BYTES: usize = 256 << 10;
+pub const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// Events that a loop routes in one turn; what is left is taken in the next.
 pub const TURN_EVENTS_MAX: u64 = 1024;

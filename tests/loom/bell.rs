@@ -5,7 +5,7 @@ use fanfare::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
 use loom::sync::Notify;
 use loom::thread;
 
-use crate::{Expected, Seen, explore};
+use crate::{Expected, Kept, Seen, explore};
 
 /// An eventfd: a wake that comes early is kept.
 pub(crate) struct Wake {
@@ -61,16 +61,16 @@ fn sleep_until(wanted: u64, work: &AtomicU64, bell: &Bell<Handle>, wake: &Wake, 
 fn sleeping_loop_is_woken() {
     let expected = Expected {
         name: "sleeping_loop_is_woken",
-        preemptions: 4,
-        interleavings_min: 1,
+        preemptions: None,
+        interleavings_min: 100,
         outcomes: &["saw the work before it slept", "woken by itself", "woken by the bell"],
     };
     explore(&expected, |seen| {
-        let work = Arc::new(AtomicU64::new(0));
-        let wake = Arc::new(Wake::new());
-        let bell = Arc::new(Bell::new(Handle(Arc::clone(&wake))));
+        let work = Kept::new(AtomicU64::new(0));
+        let wake = Kept::new(Wake::new());
+        let bell = Kept::new(Bell::new(Handle(wake.share())));
         let ringer = thread::spawn({
-            let (work, bell) = (Arc::clone(&work), Arc::clone(&bell));
+            let (work, bell) = (work.clone(), bell.clone());
             move || {
                 work.store(1, Ordering::Release);
                 fence_before_ring();
@@ -87,16 +87,16 @@ fn sleeping_loop_is_woken() {
 fn two_ringers_wake_once_per_sleep() {
     let expected = Expected {
         name: "two_ringers_wake_once_per_sleep",
-        preemptions: 2,
-        interleavings_min: 1,
+        preemptions: Some(3),
+        interleavings_min: 10000,
         outcomes: &["saw the work before it slept", "woken by itself", "woken by the bell"],
     };
     explore(&expected, |seen| {
-        let work = Arc::new(AtomicU64::new(0));
-        let wake = Arc::new(Wake::new());
-        let bell = Arc::new(Bell::new(Handle(Arc::clone(&wake))));
+        let work = Kept::new(AtomicU64::new(0));
+        let wake = Kept::new(Wake::new());
+        let bell = Kept::new(Bell::new(Handle(wake.share())));
         let ringers = [0, 1].map(|_| {
-            let (work, bell) = (Arc::clone(&work), Arc::clone(&bell));
+            let (work, bell) = (work.clone(), bell.clone());
             thread::spawn(move || {
                 work.fetch_add(1, Ordering::Release);
                 fence_before_ring();

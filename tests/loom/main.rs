@@ -1,4 +1,4 @@
-//! Models of what threads share, run by loom in every order that a bounded number of preemptions allows.
+//! Models of what threads share, run by loom in every order that the memory model allows.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom` runs them. Each says how many interleavings it saw, which
 //! must not fall below a floor, and which outcomes occurred, which must be all that it names: a model that no longer
@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex};
 struct Expected {
     /// Its name.
     name: &'static str,
-    /// How often a thread that could go on may be interrupted.
-    preemptions: usize,
+    /// How often threads that could go on may be interrupted, where all orders would be too many.
+    preemptions: Option<usize>,
     /// Fewest interleavings.
     interleavings_min: usize,
     /// What happens in some interleaving or other; nothing else happens in any.
@@ -37,12 +37,49 @@ impl Seen {
     }
 }
 
+/// What threads of a model share and, if the model fails, nobody drops: after a deadlock loom cannot, and would abort
+/// before the test harness has said what failed.
+struct Kept<T>(Option<loom::sync::Arc<T>>);
+
+impl<T> Kept<T> {
+    fn new(value: T) -> Kept<T> {
+        Kept(Some(loom::sync::Arc::new(value)))
+    }
+
+    /// A reference of the kind that the library takes.
+    fn share(&self) -> loom::sync::Arc<T> {
+        self.0.clone().expect("taken when dropped only")
+    }
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Kept<T> {
+        Kept(self.0.clone())
+    }
+}
+
+impl<T> std::ops::Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("taken when dropped only")
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::mem::forget(self.0.take());
+        }
+    }
+}
+
 /// Runs `model` in every order and checks that it was what was `expected`.
 fn explore(expected: &Expected, model: impl Fn(&Seen) + Send + Sync + 'static) {
     let seen = Seen::default();
     let interleavings = Arc::new(AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(expected.preemptions);
+    builder.preemption_bound = expected.preemptions;
     builder.check({
         let (seen, interleavings) = (seen.clone(), Arc::clone(&interleavings));
         move || {

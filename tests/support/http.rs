@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::connect;
+use super::{PATIENCE, connect};
 
 /// A connection, read answer by answer.
 pub(crate) struct Http {
@@ -104,6 +105,18 @@ impl Http {
         match self.reader.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
+    /// Whether bytes or the end come within `wait`.
+    pub(crate) fn speaks_within(&mut self, wait: Duration) -> bool {
+        self.reader.get_ref().set_read_timeout(Some(wait)).unwrap();
+        let outcome = self.reader.fill_buf().map(|_| ());
+        self.reader.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        match outcome {
+            Ok(()) => true,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+            Err(error) => panic!("the connection broke: {error}"),
         }
     }
 

@@ -55,10 +55,8 @@ impl Publisher {
 
 /// The body of a batch.
 pub(crate) fn batch_body(channel: &str, data: &[String]) -> String {
-    let events: Vec<String> = data
-        .iter()
-        .map(|data| format!(r#"{{"channel":"{channel}","event":"k","data":{data}}}"#))
-        .collect();
+    let events: Vec<String> =
+        data.iter().map(|data| format!(r#"{{"channel":"{channel}","event":"k","data":{data}}}"#)).collect();
     format!("[{}]", events.join(","))
 }
 

@@ -39,9 +39,7 @@ impl Sse {
     /// As [`Sse::open`], over `stream`.
     pub(crate) fn open_over(stream: TcpStream, path: &str, fields: &str) -> Sse {
         let mut http = Http::over(stream);
-        http.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{fields}\r\n"
-        ));
+        http.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{fields}\r\n"));
         let head = http.head();
         assert_eq!(head.status, 200, "{path}: {head:?}");
         Sse { reader: http.into_reader(), head, last_event_id: String::new() }

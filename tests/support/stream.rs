@@ -36,12 +36,7 @@ impl Stream {
     }
 
     /// As [`Stream::open`], over `stream`.
-    pub(crate) fn open_over(
-        stream: TcpStream,
-        transport: Transport,
-        channels: &str,
-        since: &str,
-    ) -> Stream {
+    pub(crate) fn open_over(stream: TcpStream, transport: Transport, channels: &str, since: &str) -> Stream {
         let since = if since.is_empty() { String::new() } else { format!("&since={since}") };
         let query = format!("channel={channels}{since}");
         match transport {

@@ -1,13 +1,14 @@
 //! WebSocket clients: a well-behaved one, and one that sends whatever bytes it is told to.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 use tungstenite::{Message, WebSocket, client};
 
-use super::connect;
 use super::http::Http;
+use super::{PATIENCE, connect};
 
 /// A well-behaved client.
 pub(crate) struct Client {
@@ -136,6 +137,21 @@ impl Frames {
         assert_eq!(head.status, 101, "{head:?}");
         let reader = http.into_reader();
         Frames { received: reader.buffer().to_vec(), stream: reader.into_inner() }
+    }
+
+    /// Whether bytes or the end come within `wait`.
+    pub(crate) fn speaks_within(&mut self, wait: Duration) -> bool {
+        if !self.received.is_empty() {
+            return true;
+        }
+        self.stream.set_read_timeout(Some(wait)).unwrap();
+        let outcome = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        match outcome {
+            Ok(_) => true,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+            Err(error) => panic!("the connection broke: {error}"),
+        }
     }
 
     /// Sends bytes.

@@ -241,6 +241,7 @@ fn what_cannot_be_set_up_has_an_exit_code_and_a_reason_of_its_own() {
         std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let closed = format!("http://{unused}");
     check(&["run", &closed, "-c", "1"], 3, "refused");
+    check(&["run", &closed, "-c", "0"], 3, "a publisher lost its connection");
     check(&["run", "https://127.0.0.1"], 2, "http://");
     check(&["run", &closed, "--batch", "2", "--publish-via", "ws"], 2, "--batch");
     check(&["run"], 2, "URL");

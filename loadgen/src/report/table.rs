@@ -1,0 +1,254 @@
+//! A report as text: the table, and the reasons for its verdict.
+
+use std::fmt::Write;
+
+use super::{Report, Row, Verdict};
+use crate::options::Transport;
+
+impl Report {
+    /// Why the run did not pass, one reason per line; empty if it did.
+    pub(crate) fn failures(&self) -> String {
+        let mut out = String::new();
+        for reason in &self.invalid {
+            out.push_str(&format!("INVALID: {reason}\n"));
+        }
+        for failure in &self.verification.failures {
+            out.push_str(&format!("FAILED: {failure}\n"));
+        }
+        out
+    }
+
+    /// The table; `color` marks the verdict.
+    pub(crate) fn table(&self, color: bool) -> String {
+        let mut out = String::new();
+        // Writing into a string cannot fail.
+        let _ = self.write_table(&mut out, color);
+        out
+    }
+
+    fn write_table(&self, out: &mut String, color: bool) -> std::fmt::Result {
+        let setting = &self.setting;
+        let delivered = &self.delivered;
+        let load = match (setting.hold, setting.rate) {
+            (true, _) => "hold".to_owned(),
+            (false, Some(rate)) => format!("open loop {} events/s", grouped(rate)),
+            (false, None) => {
+                format!("saturation, {} outstanding each", setting.outstanding.unwrap_or_default())
+            }
+        };
+        let slow = if 0 < setting.slow { format!(", {} of them slow", setting.slow) } else { String::new() };
+        write!(
+            out,
+            "target     {}   {} subscribers ({} ws + {} sse{slow})   {} channel{}   {load}",
+            self.target,
+            grouped(setting.connections as f64),
+            grouped(setting.websocket as f64),
+            grouped(setting.sse as f64),
+            setting.channels,
+            plural(setting.channels as u64),
+        )?;
+        if !setting.hold {
+            let (publishers, via) = (setting.publishers, setting.publish_via);
+            let many = plural(u64::from(publishers));
+            write!(
+                out,
+                "   {publishers} publisher{many} ({via})   size {}   seed {}",
+                setting.size, setting.seed
+            )?;
+        }
+        writeln!(out)?;
+        writeln!(
+            out,
+            "phase      connect {:.1}s   warm-up {:.1}s   measure {:.1}s",
+            delivered.connected, setting.warmup_s, setting.duration_s
+        )?;
+        if setting.hold {
+            writeln!(
+                out,
+                "held       {} open at the end   {} closed by the server   {} pings answered   generator memory {}",
+                grouped(delivered.open_at_end as f64),
+                delivered.closed_by_server,
+                delivered.pings,
+                self.generator
+                    .resident_bytes
+                    .map_or_else(|| "unknown".to_owned(), |bytes| binary(bytes as f64)),
+            )?;
+        } else {
+            self.write_counts(out)?;
+        }
+        writeln!(out)?;
+        self.write_latencies(out)?;
+        self.write_verdict(out, color)
+    }
+
+    fn write_counts(&self, out: &mut String) -> std::fmt::Result {
+        let (published, delivered, verification) = (&self.published, &self.delivered, &self.verification);
+        writeln!(
+            out,
+            "published  {} ({}/s, {:.0} B of data each)   refused {}   retried {}   unanswered {}   unsent {}",
+            grouped(published.accepted as f64),
+            grouped(published.accepted_per_s),
+            published.data_bytes_mean,
+            grouped(published.refused as f64),
+            grouped(published.retried as f64),
+            published.unanswered,
+            published.unsent,
+        )?;
+        let reach = delivered.reach.map_or_else(|| "-".to_owned(), |reach| format!("{reach:.6}"));
+        writeln!(
+            out,
+            "delivered  {} ({}/s, {}/s)   reach {reach}   lost {}   dup {}   reorder {}   altered {}",
+            grouped(delivered.total as f64),
+            grouped(delivered.per_s),
+            binary(delivered.bytes_per_s),
+            verification.lost,
+            verification.faults.repeated,
+            verification.faults.reordered,
+            verification.faults.altered + verification.faults.misrouted + verification.phantoms,
+        )?;
+        let gaps = verification.gaps;
+        write!(out, "gaps       {gaps} told ({} events)", grouped(verification.in_gaps as f64))?;
+        if 0 < self.setting.slow {
+            let count = verification.gaps_of_slow;
+            write!(out, "   slow: {count} told ({} events)", grouped(verification.in_gaps_of_slow as f64))?;
+        }
+        if 0.0 < self.setting.resume_churn_per_s {
+            write!(out, "   resumed by cursor {}", grouped(delivered.churned as f64))?;
+        }
+        if 0 < delivered.closed_by_server {
+            write!(out, "   closed by the server {}", delivered.closed_by_server)?;
+        }
+        if 0 < delivered.foreign {
+            write!(out, "   events of others {}", grouped(delivered.foreign as f64))?;
+        }
+        writeln!(out)?;
+        for sample in verification.gap_samples.iter().take(GAPS_SHOWN) {
+            let matched =
+                sample.gap.matched.map_or_else(String::new, |matched| format!(", {matched} matched"));
+            let (from, to, cause) = (sample.gap.from, sample.gap.to, &sample.gap.cause);
+            writeln!(out, "           subscriber {}: {from} to {to}, {cause}{matched}", sample.subscriber)?;
+        }
+        Ok(())
+    }
+
+    fn write_latencies(&self, out: &mut String) -> std::fmt::Result {
+        let head = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
+        write!(out, "{:<18}", "latency (ms)")?;
+        head.iter().try_for_each(|name| write!(out, "{name:>11}"))?;
+        writeln!(out, "{:>13}", "count")?;
+        for Row { name, summary } in &self.latency_ms {
+            let values = [
+                summary.p50_ms,
+                summary.p90_ms,
+                summary.p99_ms,
+                summary.p999_ms,
+                summary.p9999_ms,
+                summary.max_ms,
+            ];
+            let indent =
+                if Transport::ALL.iter().any(|transport| transport.name() == *name) { "  " } else { "" };
+            write!(out, "{:<18}", format!("{indent}{name}"))?;
+            // A quantile says something only when several values lie behind it.
+            let least = [2, 10, 100, 1_000, 10_000, 1];
+            for (value, least) in values.iter().zip(least) {
+                if least <= summary.count {
+                    write!(out, "{value:>11.3}")?
+                } else {
+                    write!(out, "{:>11}", "-")?
+                }
+            }
+            writeln!(out, "{:>13}", grouped(summary.count as f64))?;
+        }
+        Ok(())
+    }
+
+    fn write_verdict(&self, out: &mut String, color: bool) -> std::fmt::Result {
+        let generator = &self.generator;
+        writeln!(
+            out,
+            "generator  cpu {:.0} % busiest loop, {:.0} % publishing   longest turn {:.1} ms",
+            generator.cpu_share_max * 100.0,
+            generator.cpu_share_publishing * 100.0,
+            generator.turn_ms_max,
+        )?;
+        for note in self.notes.iter().take(NOTES_SHOWN) {
+            writeln!(out, "note       {note}")?;
+        }
+        if NOTES_SHOWN < self.notes.len() {
+            writeln!(out, "note       and {} more", self.notes.len() - NOTES_SHOWN)?;
+        }
+        out.push_str(&self.failures());
+        let (word, code) = match self.verdict {
+            Verdict::Pass => ("PASS", "32"),
+            Verdict::Invalid => ("INVALID", "33"),
+            Verdict::Failed => ("FAILED", "31"),
+            Verdict::Interrupted => ("INTERRUPTED", "33"),
+        };
+        let word = if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() };
+        let checked = match (self.setting.hold, self.setting.verify) {
+            (true, _) => "connections held",
+            (_, "full") => "every event once, in order, as sent",
+            (_, "order") => "every event in order",
+            _ => "nothing was verified",
+        };
+        match self.verdict {
+            Verdict::Pass => writeln!(out, "{word}       {checked}"),
+            _ => writeln!(out, "{word}"),
+        }
+    }
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// A number for people: groups of three digits, a decimal only where it matters.
+fn grouped(number: f64) -> String {
+    if number < 100.0 && number.fract() != 0.0 {
+        return format!("{number:.1}");
+    }
+    let digits = format!("{number:.0}");
+    let mut out = String::new();
+    for (place, digit) in digits.char_indices() {
+        if 0 < place && (digits.len() - place) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number of bytes for people.
+fn binary(bytes: f64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let step = (bytes.max(1.0).log2() / 10.0).floor().min(4.0) as usize;
+    let value = bytes / 1024f64.powi(step as i32);
+    if step == 0 { format!("{value:.0} B") } else { format!("{value:.1} {}", units[step]) }
+}
+
+const GAPS_SHOWN: usize = 5;
+const NOTES_SHOWN: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_for_reading() {
+        let check = |number: f64, expected: &str| assert_eq!(grouped(number), expected);
+        check(0.0, "0");
+        check(0.5, "0.5");
+        check(99.96, "100.0");
+        check(1_000.4, "1,000");
+        check(1_234_567.0, "1,234,567");
+    }
+
+    #[test]
+    fn bytes_have_their_unit() {
+        let check = |bytes: f64, expected: &str| assert_eq!(binary(bytes), expected);
+        check(0.0, "0 B");
+        check(1_023.0, "1023 B");
+        check(1_536.0, "1.5 KiB");
+        check(3.0 * 1024f64.powi(3), "3.0 GiB");
+    }
+}

@@ -1,0 +1,210 @@
+//! A client of server-sent events: its own parser, and what the blocks must say.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::answers::{field, head_end, status_of};
+use crate::context::Context;
+use crate::link::Conn;
+use crate::receiver::{Gap, Marks, Receiver, Since};
+
+/// A stream.
+pub(crate) struct Stream {
+    context: Rc<Context>,
+    pub(crate) conn: Conn,
+    texts: Vec<&'static str>,
+    since: Since,
+    asked: Marks,
+    is_unnamed: bool,
+    phase: Phase,
+    /// The server has said when to come back: it shuts down.
+    is_leaving: bool,
+    /// The cursor that it said goodbye with.
+    pub(crate) goodbye: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Retry,
+    First,
+    Open,
+    Refused,
+}
+
+/// One block.
+#[derive(Debug, Default)]
+struct Block {
+    id: Option<String>,
+    event: Option<String>,
+    data: Option<String>,
+    retry: Option<String>,
+}
+
+impl Stream {
+    /// Asks for a stream of `texts` over `conn`.
+    pub(crate) fn open(
+        context: &Rc<Context>,
+        mut conn: Conn,
+        texts: Vec<&'static str>,
+        since: Since,
+    ) -> Stream {
+        let random = &context.random;
+        let is_unnamed = random.chance(300);
+        let mut query: Vec<String> = texts.iter().map(|text| format!("channel={text}")).collect();
+        let mut header = String::new();
+        if let Some(text) = since.text() {
+            match random.below(3) {
+                0 => query.push(format!("since={text}")),
+                1 => query.push(format!("last_event_id={text}")),
+                _ => header = format!("Last-Event-ID: {text}\r\n"),
+            }
+        }
+        if is_unnamed {
+            query.push("unnamed".to_owned());
+        }
+        let query = query.join("&");
+        context.trace(|| format!("asks for events of {query} {header}"));
+        conn.send(format!("GET /events?{query} HTTP/1.1\r\nHost: fanfare\r\n{header}\r\n").as_bytes());
+        let asked = Marks::now(context);
+        Stream {
+            context: Rc::clone(context),
+            conn,
+            texts,
+            since,
+            asked,
+            is_unnamed,
+            phase: Phase::Head,
+            is_leaving: false,
+            goodbye: None,
+        }
+    }
+
+    /// Understands what has arrived.
+    pub(crate) fn understand(&mut self, receiver: &mut Receiver) {
+        let incoming = std::mem::take(&mut self.conn.incoming);
+        let mut rest = &incoming[..];
+        if self.phase == Phase::Head {
+            if let Some(end) = head_end(rest) {
+                let head = String::from_utf8_lossy(&rest[..end]);
+                if status_of(&head) == 200 {
+                    assert_eq!(
+                        field(&head, "content-type"),
+                        Some("text/event-stream; charset=utf-8"),
+                        "{head}"
+                    );
+                    self.phase = Phase::Retry;
+                } else {
+                    assert!([503, 408].contains(&status_of(&head)), "{}: {head}", receiver.name);
+                    self.phase = Phase::Refused;
+                }
+                rest = &rest[end..];
+            }
+        }
+        if !matches!(self.phase, Phase::Head | Phase::Refused) {
+            while let Some(end) = rest.windows(2).position(|two| two == b"\n\n") {
+                let text = std::str::from_utf8(&rest[..end]).expect("a block is text");
+                self.context.trace(|| format!("{} reads block {text:.140?}", receiver.name));
+                self.block(receiver, &Block::parse(text));
+                rest = &rest[end + 2..];
+            }
+        }
+        self.conn.incoming = rest.to_vec();
+    }
+
+    fn block(&mut self, receiver: &mut Receiver, block: &Block) {
+        assert!(self.goodbye.is_none(), "{}: nothing follows goodbye: {block:?}", receiver.name);
+        let context = Rc::clone(&self.context);
+        if let Some(retry) = &block.retry {
+            assert!(block.id.is_none() && block.data.is_none(), "{block:?}");
+            let retry: u128 = retry.parse().expect("milliseconds");
+            if self.phase == Phase::Retry {
+                assert_eq!(retry, context.hub.limits.retry.as_millis());
+                self.phase = Phase::First;
+            } else {
+                assert!(context.hub.is_draining() && self.phase == Phase::Open, "{block:?}");
+                self.is_leaving = true;
+            }
+            return;
+        }
+        let id = block.id.as_deref().unwrap_or_else(|| panic!("a block without id: {block:?}"));
+        let seq = id.strip_prefix(&format!("{}-", context.hub.epoch)).and_then(|seq| seq.parse::<u64>().ok());
+        let seq = seq.unwrap_or_else(|| panic!("an id that is no cursor: {block:?}"));
+        if self.phase == Phase::First {
+            receiver.subscribed(&context, &self.texts, self.since.clone(), seq, self.asked);
+            self.phase = Phase::Open;
+            if block.data.is_none() {
+                receiver.settle(&context, None);
+                return;
+            }
+        }
+        assert_eq!(self.phase, Phase::Open, "{block:?}");
+        let Some(data) = block.data.as_deref() else {
+            receiver.position(&context, seq, "a block of only an id");
+            if self.is_leaving {
+                self.goodbye = Some(seq);
+            }
+            return;
+        };
+        assert!(!self.is_leaving, "{}: nothing follows goodbye: {block:?}", receiver.name);
+        let name = if data.starts_with(r#"{"type":"event","#) {
+            receiver.event(&context, seq, data.as_bytes());
+            context.twin.borrow().kind(seq).map(str::to_owned)
+        } else {
+            let message: Value = serde_json::from_str(data).expect("data is JSON");
+            assert_eq!(message["type"], "gap", "{block:?}");
+            let gap = Gap::parse(&message);
+            assert!(gap.to().is_none_or(|to| to == seq), "a gap's id is its end: {block:?}");
+            receiver.gap(&context, &gap);
+            Some("gap".to_owned())
+        };
+        let expected = if self.is_unnamed { None } else { name };
+        assert_eq!(block.event, expected, "{block:?}");
+    }
+
+    /// Whether the stream is over. The server must not have ended it for no reason.
+    pub(crate) fn is_over(&self, name: &str) -> bool {
+        if !self.conn.is_at_end() {
+            return false;
+        }
+        let limits = &self.context.hub.limits;
+        let is_excused = self.phase == Phase::Refused
+            || self.conn.is_half_closed()
+            || self.conn.is_reset()
+            || self.context.hub.is_draining();
+        let patience = limits.stall_max.min(limits.head_deadline);
+        if let (false, Some(unrest_ms)) = (is_excused, self.conn.unrest_ms()) {
+            assert!(
+                patience.as_millis() as u64 <= unrest_ms,
+                "{name}: let go after {unrest_ms} ms of unrest"
+            );
+        }
+        true
+    }
+
+    /// Whether events flow.
+    pub(crate) fn is_going_on(&self) -> bool {
+        self.phase == Phase::Open && !self.is_leaving && !self.conn.is_half_closed()
+    }
+}
+
+impl Block {
+    fn parse(text: &str) -> Block {
+        let mut block = Block::default();
+        for line in text.split('\n') {
+            let (name, value) =
+                line.split_once(": ").unwrap_or_else(|| panic!("a line that is no field: {text:?}"));
+            let field = match name {
+                "id" => &mut block.id,
+                "event" => &mut block.event,
+                "data" => &mut block.data,
+                "retry" => &mut block.retry,
+                _ => panic!("an unknown field: {text:?}"),
+            };
+            assert!(field.is_none(), "a field stands twice: {text:?}");
+            *field = Some(value.to_owned());
+        }
+        block
+    }
+}
