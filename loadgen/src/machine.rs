@@ -1,13 +1,13 @@
-//! What the generator needs of the machine beneath it: the clock, processor time, descriptors, alarms.
+//! What the generator needs of the machine beneath it: the clock, processor time, descriptors.
 //!
-//! Every `unsafe` block of the program is in this file; each one is a single system call on memory that lives
-//! across the call.
+//! Every `unsafe` block of the program is here and in `alarm.rs`; each one is a single system call on memory that
+//! lives across the call.
 
 use std::fs;
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -21,12 +21,10 @@ pub(crate) fn now_ns() -> u64 {
 
 /// Processor time that the calling thread has used, user and system together, in nanoseconds.
 pub(crate) fn thread_cpu_ns() -> u64 {
-    // SAFETY: rusage is plain integers, for which all zeroes is a value.
-    let mut usage: libc::rusage = unsafe { mem::zeroed() };
-    // SAFETY: `usage` is a valid rusage that outlives the call.
-    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
-    let ns = |time: libc::timeval| time.tv_sec as u64 * NS_PER_SECOND + time.tv_usec as u64 * 1_000;
-    ns(usage.ru_utime) + ns(usage.ru_stime)
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec that outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * NS_PER_SECOND + time.tv_nsec as u64
 }
 
 /// Raises the soft limit of open descriptors to the hard one and returns it.
@@ -77,6 +75,7 @@ pub(crate) fn connect(target: SocketAddr, source: Option<SocketAddr>) -> io::Res
 
 /// Leaves the choice of port to `connect`, which may use one port for many targets; a port chosen at `bind` is
 /// taken for the whole address, and one address would then end at some 28,000 connections.
+#[cfg(target_os = "linux")]
 fn bind_without_port(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let on_bytes = size_of::<libc::c_int>() as libc::socklen_t;
@@ -93,58 +92,10 @@ fn bind_without_port(socket: &Socket) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A wake-up at an exact time, as a descriptor for a poll loop.
-///
-/// `epoll` itself sleeps in whole milliseconds, which would be a tenth of the latencies measured here.
-pub(crate) struct Alarm {
-    timer: OwnedFd,
-}
-
-impl Alarm {
-    /// An alarm that is not set.
-    ///
-    /// # Errors
-    /// The operating system has no timer left to give.
-    pub(crate) fn new() -> io::Result<Alarm> {
-        // SAFETY: the call takes no memory.
-        let timer =
-            unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
-        if timer < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and belongs to nobody else.
-        Ok(Alarm { timer: unsafe { OwnedFd::from_raw_fd(timer) } })
-    }
-
-    /// Rings once at `at_ns` of the monotonic clock, at once if that is past; forgets what was set before.
-    ///
-    /// # Errors
-    /// The operating system's refusal.
-    pub(crate) fn set(&self, at_ns: u64) -> io::Result<()> {
-        let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // A time of zero would mean "unset".
-        let at_ns = at_ns.max(1);
-        let at = libc::timespec {
-            tv_sec: (at_ns / NS_PER_SECOND) as libc::time_t,
-            tv_nsec: (at_ns % NS_PER_SECOND) as libc::c_long,
-        };
-        let setting = libc::itimerspec { it_interval: never, it_value: at };
-        // SAFETY: `setting` outlives the call, and the old setting is not asked for.
-        let result = unsafe {
-            libc::timerfd_settime(
-                self.timer.as_raw_fd(),
-                libc::TFD_TIMER_ABSTIME,
-                &setting,
-                std::ptr::null_mut(),
-            )
-        };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// The descriptor to poll for reading. It need not be read: setting the alarm again clears it.
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.timer.as_raw_fd()
-    }
+/// Elsewhere a port is chosen at `bind`, and one address ends at some ten thousand connections.
+#[cfg(not(target_os = "linux"))]
+fn bind_without_port(_: &Socket) -> io::Result<()> {
+    Ok(())
 }
 
 /// Nanoseconds in a second.
@@ -166,23 +117,5 @@ mod tests {
     fn the_soft_descriptor_limit_reaches_the_hard_one() {
         let limit = raise_descriptor_limit().expect("the limit can be raised to the hard one");
         assert_eq!(raise_descriptor_limit().expect("and again"), limit);
-    }
-
-    #[test]
-    fn an_alarm_rings_at_its_time_and_not_before() {
-        let mut poll = mio::Poll::new().expect("a poll");
-        let alarm = Alarm::new().expect("an alarm");
-        let descriptor = alarm.descriptor();
-        poll.registry()
-            .register(&mut mio::unix::SourceFd(&descriptor), mio::Token(7), mio::Interest::READABLE)
-            .expect("registered");
-        let mut events = mio::Events::with_capacity(4);
-        for _ in 0..2 {
-            let due_ns = now_ns() + 2_000_000;
-            alarm.set(due_ns).expect("set");
-            poll.poll(&mut events, None).expect("polled");
-            assert!(due_ns <= now_ns(), "the alarm rang early");
-            assert_eq!(events.iter().map(|event| event.token().0).collect::<Vec<_>>(), [7]);
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! a reader: requests, answers, frames and event streams are read and written by code of this program's own.
 
 mod account;
+mod alarm;
 mod audit;
 mod control;
 mod corpus;

@@ -15,11 +15,12 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::alarm::Alarm;
 use crate::control::{Report, Shared};
 use crate::gauge::{Gauge, Measured, Totals};
 use crate::histogram::Latency;
 use crate::link::{BUFFER_BYTES, Link, Reading};
-use crate::machine::{self, Alarm, NS_PER_SECOND, now_ns};
+use crate::machine::{self, NS_PER_SECOND, now_ns};
 use crate::options::Rate;
 use crate::payload::Payloads;
 use crate::plan::Plan;

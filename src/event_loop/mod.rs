@@ -222,6 +222,8 @@ impl<L: Link> EventLoop<L> {
         let desk = self.desk();
         !self.to_read.is_empty()
             || !self.to_flush.is_empty()
+            // Edited since it was shown: the others would go by the old one for as long as this loop sleeps.
+            || self.table_changed
             || self.fan_out.position() < self.hub.log.published()
             || desk.has_receipt()
             || (self.inline.is_some() && !self.hub.ingest().is_empty())

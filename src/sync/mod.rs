@@ -3,7 +3,8 @@
 //! Outside loom these are the types of `std` and of arc-swap. Under `--cfg loom` atomics, `Arc` and cells are loom's,
 //! and [`ArcCell`] is a small modelled twin of arc-swap's `ArcSwapOption` (loom does not see into arc-swap): a mutex
 //! around an `Option<Arc>`. The twin assumes what arc-swap documents, that a load returns a value stored before it in
-//! the modification order and that the loaded value stays alive; Miri runs the real one.
+//! the modification order and that the loaded value stays alive; and, as its mutex does, what arc-swap does since 1.9.1,
+//! that a swap synchronises with the end of every earlier load's use. Miri runs the real one.
 
 mod arc_cell;
 pub mod bell;

@@ -30,6 +30,10 @@ pub(crate) struct Publisher {
     dozes_until_ms: u64,
     /// It was slow to read on this connection.
     has_dozed: bool,
+    /// When it connected or had its last answer.
+    served_ms: u64,
+    /// The server has said that it will not go on.
+    is_refused: bool,
 }
 
 /// What must be answered.
@@ -63,6 +67,8 @@ impl Publisher {
             accepted: 0,
             dozes_until_ms: 0,
             has_dozed: false,
+            served_ms: 0,
+            is_refused: false,
         }
     }
 
@@ -72,7 +78,8 @@ impl Publisher {
             let random = &self.context.random;
             self.conn = Some(server.connect(random.pick(&[30, 200, 5000]), random.pick(&[60, 300, 5000])));
             self.context.trace(|| format!("{} connects", self.name));
-            (self.is_last, self.has_dozed) = (false, false);
+            (self.is_last, self.has_dozed, self.is_refused) = (false, false, false);
+            self.served_ms = self.context.now_ms.get();
         }
     }
 
@@ -251,6 +258,7 @@ impl Publisher {
         let context = Rc::clone(&self.context);
         context.trace(|| format!("{} reads {} {:.100}", self.name, answer.status, answer.body));
         self.is_last |= answer.is_last;
+        self.served_ms = context.now_ms.get();
         let code = || {
             let body: Value = serde_json::from_str(&answer.body).expect("a problem is JSON");
             body["code"].as_str().expect("a problem has a code").to_owned()
@@ -261,6 +269,7 @@ impl Publisher {
             if let Some(Due::Publish { group, .. }) = self.due.pop_front() {
                 context.twin.borrow_mut().refused(group);
             }
+            self.is_refused = true;
             return;
         }
         let Some(due) = self.due.pop_front() else { panic!("{}: not asked for: {answer:?}", self.name) };
@@ -340,11 +349,9 @@ impl Publisher {
         let patience = [limits.head_deadline, limits.keep_alive, limits.linger_max, limits.stall_max];
         let patience_ms = patience.into_iter().min().unwrap_or_default().as_millis() as u64;
         let end_ms = conn.server_gone_ms().unwrap_or_else(|| self.context.now_ms.get());
-        let is_excused = conn.is_reset() || self.has_dozed || self.context.hub.is_draining();
-        if let (Some(done_ms), false) = (conn.done_ms, is_excused)
-            && end_ms - done_ms < patience_ms
-            && !self.is_refused()
-        {
+        let is_excused =
+            conn.is_reset() || self.has_dozed || self.is_refused || self.context.hub.is_draining();
+        if conn.done_ms.is_some() && !is_excused && end_ms.saturating_sub(self.served_ms) < patience_ms {
             assert!(
                 self.due.is_empty(),
                 "{}: half closed, and {} requests were not answered",
@@ -352,11 +359,6 @@ impl Publisher {
                 self.due.len()
             );
         }
-    }
-
-    /// The server said that it would not go on, before everything was answered.
-    fn is_refused(&self) -> bool {
-        self.conn.as_ref().is_some_and(|conn| !conn.is_half_closed())
     }
 
     /// Everything has settled: nothing is due.

@@ -57,8 +57,8 @@ impl Settings {
             inline: loops == 1 && random.chance(500),
             subscribers: 1 + random.index(5),
             publishers: 1 + random.index(2),
-            steps: random.pick(&[150, 300, 600]),
-            has_floods: random.chance(60),
+            steps: random.pick(&[200, 500, 1500]),
+            has_floods: random.chance(80),
             drains_early: random.chance(150),
         }
     }
