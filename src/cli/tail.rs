@@ -110,12 +110,9 @@ fn follow_websocket(target: &Target, query: &str, printer: &mut Printer) -> anyh
             Err(error) => return Err(Failure::Connect(format!("the connection broke: {error}")).into()),
         };
         match message {
-            Message::Text(text) if is_for_output(&text) => {
-                if !printer.print(&text)? {
-                    return Ok(());
-                }
-            }
-            Message::Text(text) => eprintln!("{text}"),
+            Message::Text(text) if !is_for_output(&text) => eprintln!("{text}"),
+            Message::Text(text) if printer.print(&text)? => {}
+            Message::Text(_) => return Ok(()),
             Message::Close(frame) => {
                 let reason =
                     frame.map(|frame| format!("{} {}", frame.code, frame.reason)).unwrap_or_default();

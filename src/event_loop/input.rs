@@ -208,7 +208,7 @@ impl<L: Link> EventLoop<L> {
             Ok(Request::Stats) => self.stats(),
             Ok(Request::Page(path)) => web::page(&path),
             Ok(Request::Options(allowed)) => Response::new(204).header("Allow", allowed),
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         };
         self.respond(key, &response, context)
     }

@@ -316,8 +316,8 @@ fn sequence_numbers_far_beyond_32_bits_are_as_good_as_small_ones() {
         for channel in 0..30 {
             rig.append(channel % 4, 300);
             rig.publish();
-            rig.check();
         }
+        rig.check();
         assert_eq!(rig.visible(), first + 10..first + 30);
         assert!(rig.log.pass().slot(first - 1).is_lapped());
         assert!(rig.log.slot(first - 1).is_none());
@@ -685,8 +685,7 @@ fn readers_beside_the_writer_see_whole_events_in_order() {
         })
         .collect();
     let writer = thread::spawn(move || write_all(writer, last));
-    let reuses = writer.join().unwrap();
-    assert!(0 < reuses, "channels were forgotten while others read");
+    writer.join().unwrap();
     for reader in readers {
         let (seen, missed) = reader.join().unwrap();
         assert_eq!(seen + missed, last);
@@ -724,8 +723,8 @@ fn read_all(log: &Log, last: u64) -> (u64, u64) {
     (seen, missed)
 }
 
-/// Publishes `last` events, each on a new channel where there is room for one. Returns how many numbers were reused.
-fn write_all(mut writer: Writer, last: u64) -> u64 {
+/// Publishes `last` events, each segment's on a new channel where there is room for one.
+fn write_all(mut writer: Writer, last: u64) {
     let fallback = named(0);
     let mut wanted = fallback.clone();
     for seq in 1..=last {
@@ -742,8 +741,6 @@ fn write_all(mut writer: Writer, last: u64) -> u64 {
             writer.publish();
         }
     }
-    let names = writer.log().names();
-    names.as_ref().unwrap().reuses()
 }
 
 fn told(seq: u64, channel: &Channel) -> Vec<u8> {

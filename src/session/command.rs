@@ -12,6 +12,9 @@ use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
 use crate::words::limits::Limits;
 
+/// What a command names, each with the text to echo.
+pub type Wanted = SmallVec<[(Pattern, String); 1]>;
+
 /// A command, and what its answer shall echo.
 #[derive(Debug)]
 pub struct Command {
@@ -27,14 +30,14 @@ pub enum Verb {
     /// Get the events of these channels, from `since` on.
     Subscribe {
         /// What to get, with the text to echo.
-        patterns: SmallVec<[(Pattern, String); 1]>,
+        patterns: Wanted,
         /// From where on; from now on unless given.
         since: Option<Since>,
     },
     /// No longer get the events of these channels.
     Unsubscribe {
         /// What to end, with the text to echo.
-        patterns: SmallVec<[(Pattern, String); 1]>,
+        patterns: Wanted,
     },
     /// Say what is subscribed to.
     List,
@@ -154,13 +157,10 @@ pub fn parse(text: &str, limits: &Limits) -> Result<Command, CommandError> {
     Ok(Command { verb, id: id.map(str::to_owned) })
 }
 
-fn patterns_of(
-    raw: &Raw<'_>,
-    limits: &Limits,
-) -> Result<SmallVec<[(Pattern, String); 1]>, (&'static str, String)> {
+fn patterns_of(raw: &Raw<'_>, limits: &Limits) -> Result<Wanted, (&'static str, String)> {
     let one = raw.channel.as_deref().into_iter();
     let many = raw.channels.iter().flatten().map(String::as_str);
-    let mut patterns: SmallVec<[(Pattern, String); 1]> = SmallVec::new();
+    let mut patterns: Wanted = SmallVec::new();
     for text in one.chain(many) {
         if limits.subscriptions_max <= patterns.len() {
             return Err(("subscription_limit", limit_message(limits)));

@@ -58,6 +58,9 @@ pub struct Subscription {
     pub since: Option<Since>,
 }
 
+/// The answer to a request that is refused.
+pub type Refused = Box<Response>;
+
 /// Which question about the server's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -80,12 +83,12 @@ pub enum Door {
 ///
 /// # Errors
 /// The answer that refuses it; the connection may be kept.
-pub fn parse(head: &RequestHead<'_>, body: &[u8], door: Door, limits: &Limits) -> Result<Request, Response> {
+pub fn parse(head: &RequestHead<'_>, body: &[u8], door: Door, limits: &Limits) -> Result<Request, Refused> {
     let is_get = matches!(head.method, Method::Get | Method::Head);
     let is_post = head.method == Method::Post;
     let allowed = match allowed_methods(head.path, door) {
         Some(allowed) => allowed,
-        None => return Err(problem(404, "not_found", "There is nothing at this path.")),
+        None => return Err(refused(404, "not_found", "There is nothing at this path.")),
     };
     if head.method == Method::Options {
         return Ok(Request::Options(allowed));
@@ -93,18 +96,18 @@ pub fn parse(head: &RequestHead<'_>, body: &[u8], door: Door, limits: &Limits) -
     let fits =
         if allowed == POST { is_post } else { is_get && !(head.method == Method::Head && allowed == GET) };
     if !fits {
-        return Err(problem(405, "method_not_allowed", "This path does not take this method.")
-            .header("Allow", allowed));
+        let answer = problem(405, "method_not_allowed", "This path does not take this method.");
+        return Err(answer.header("Allow", allowed).into());
     }
     if !origin::is_allowed(head) {
-        return Err(problem(403, "origin_not_allowed", "Pages of other origins may not use this server."));
+        return Err(refused(403, "origin_not_allowed", "Pages of other origins may not use this server."));
     }
     match head.path {
         "/ws" => Ok(Request::WebSocket(subscription(head, limits)?)),
         "/events" => {
             let mut subscription = subscription(head, limits)?;
             if subscription.patterns.is_empty() {
-                return Err(problem(400, "no_channel", "Name at least one channel: /events?channel=..."));
+                return Err(refused(400, "no_channel", "Name at least one channel: /events?channel=..."));
             }
             // The header is the newer of the two: a browser that reconnects asks for the same address again.
             if let Some(id) = head.header("last-event-id").filter(|id| !id.is_empty()) {
@@ -159,7 +162,7 @@ fn publish_data(
     channel: &str,
     body: &[u8],
     limits: &Limits,
-) -> Result<Request, Response> {
+) -> Result<Request, Refused> {
     let channel = decode_path_segment(channel).map_err(|error| malformed(&error))?;
     let (mut kind, mut event_id) = (None, None);
     for (name, value) in query(head)? {
@@ -178,10 +181,10 @@ fn publish_data(
 /// The kind of an event published by its data alone, unless the query says another.
 const DEFAULT_KIND: &str = "message";
 
-fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<Request, Response> {
+fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<Request, Refused> {
     let mut subscription = subscription(head, limits)?;
     if subscription.patterns.is_empty() {
-        return Err(problem(400, "no_channel", "Name at least one channel: /history?channel=..."));
+        return Err(refused(400, "no_channel", "Name at least one channel: /history?channel=..."));
     }
     let mut limit = HISTORY_LIMIT_DEFAULT.min(limits.history_events_max);
     for (name, value) in query(head)? {
@@ -191,7 +194,7 @@ fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<Request, Response>
                 let asked: Option<usize> =
                     value.parse().ok().filter(|asked| (1..=limits.history_events_max).contains(asked));
                 limit = asked.ok_or_else(|| {
-                    problem(
+                    refused(
                         400,
                         "bad_limit",
                         &format!("limit is a number from 1 to {}", limits.history_events_max),
@@ -209,27 +212,27 @@ fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<Request, Response>
 const HISTORY_LIMIT_DEFAULT: usize = 100;
 
 /// The channels and the start of a stream, from the query.
-fn subscription(head: &RequestHead<'_>, limits: &Limits) -> Result<Subscription, Response> {
+fn subscription(head: &RequestHead<'_>, limits: &Limits) -> Result<Subscription, Refused> {
     let mut subscription = Subscription::default();
     for (name, value) in query(head)? {
         match &*name {
             "channel" | "channels" | "repository" => {
                 for text in value.split(',').filter(|text| !text.is_empty()) {
                     if limits.subscriptions_max <= subscription.patterns.len() {
-                        return Err(problem(
+                        return Err(refused(
                             400,
                             "subscription_limit",
                             &super::command::limit_message(limits),
                         ));
                     }
                     let pattern = Pattern::parse(text)
-                        .map_err(|error| problem(400, "bad_channel", &format!("invalid channel: {error}")))?;
+                        .map_err(|error| refused(400, "bad_channel", &format!("invalid channel: {error}")))?;
                     subscription.patterns.push((pattern, text.to_owned()));
                 }
             }
             "since" | "last_event_id" => subscription.since = Some(since(&value)?),
             "event_types" | "ids" | "tags" | "workspace" | "filter" | "on_slow" | "last" | "dialect" => {
-                return Err(problem(400, "unsupported", &format!("'{name}' is not served by this version")));
+                return Err(refused(400, "unsupported", &format!("'{name}' is not served by this version")));
             }
             _ => {}
         }
@@ -237,30 +240,37 @@ fn subscription(head: &RequestHead<'_>, limits: &Limits) -> Result<Subscription,
     Ok(subscription)
 }
 
-fn since(text: &str) -> Result<Since, Response> {
-    Since::parse(text).map_err(|error| problem(400, "bad_cursor", &error.to_string()))
+fn since(text: &str) -> Result<Since, Refused> {
+    Since::parse(text).map_err(|error| refused(400, "bad_cursor", &error.to_string()))
 }
 
-fn query<'a>(head: &RequestHead<'a>) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Response> {
+/// A name and a value of a query, decoded.
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+fn query<'a>(head: &RequestHead<'a>) -> Result<Vec<Pair<'a>>, Refused> {
     query_pairs(head.query.unwrap_or_default()).collect::<Result<_, _>>().map_err(|error| malformed(&error))
 }
 
-fn malformed(error: &HttpError) -> Response {
-    problem(error.status, error.code, error.detail)
+fn refused(status: u16, code: &str, detail: &str) -> Refused {
+    problem(status, code, detail).into()
 }
 
-fn refusal(error: &PublishError) -> Response {
-    problem(error.status, error.code, &error.detail)
+fn malformed(error: &HttpError) -> Refused {
+    refused(error.status, error.code, error.detail)
+}
+
+fn refusal(error: &PublishError) -> Refused {
+    refused(error.status, error.code, &error.detail)
 }
 
 /// How the events lie in the body, by its media type. Types that plain tools send unasked count as JSON.
-fn framing(head: &RequestHead<'_>) -> Result<Framing, Response> {
+fn framing(head: &RequestHead<'_>) -> Result<Framing, Refused> {
     let media_type = head.header("content-type").unwrap_or("application/json");
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/json" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Framing::Json),
         "application/x-ndjson" | "application/jsonl" => Ok(Framing::Lines),
-        _ => Err(problem(415, "unsupported_media_type", "Send application/json or application/x-ndjson.")),
+        _ => Err(refused(415, "unsupported_media_type", "Send application/json or application/x-ndjson.")),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use super::connect;
 use super::http::{Answer, Http};
+use super::{PATIENCE, connect};
 
 /// An open event stream.
 pub(crate) struct Sse {
@@ -84,11 +85,13 @@ impl Sse {
 
     /// The next block with data.
     pub(crate) fn next_data(&mut self) -> Block {
+        let start = Instant::now();
         loop {
             let block = self.next_block().expect("the stream goes on");
             if block.data.is_some() {
                 return block;
             }
+            assert!(start.elapsed() < PATIENCE, "nothing but silence");
         }
     }
 

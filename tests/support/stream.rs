@@ -1,12 +1,13 @@
 //! A subscriber over either transport, for what must not depend on it.
 
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use super::connect;
 use super::sse::Sse;
 use super::websocket::Client;
+use super::{PATIENCE, connect};
 
 /// How to subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +56,16 @@ impl Stream {
     /// The next event or gap.
     pub(crate) fn next(&mut self) -> Value {
         match self {
-            Stream::WebSocket(client) => loop {
-                let message = client.next();
-                if message["type"] != "cursor" {
-                    return message;
+            Stream::WebSocket(client) => {
+                let start = Instant::now();
+                loop {
+                    let message = client.next();
+                    if message["type"] != "cursor" {
+                        return message;
+                    }
+                    assert!(start.elapsed() < PATIENCE, "nothing but silence");
                 }
-            },
+            }
             Stream::Sse(sse) => sse.next_json(),
         }
     }
