@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare::words::limits::Limits;
 use support::http::{Answer, Http, get};
@@ -317,6 +317,19 @@ fn a_connection_without_a_request_is_closed_without_an_answer() {
     http.send(get_with("Host: x\r\n"));
     assert_eq!(http.answer().status, 200);
     http.assert_closed();
+}
+
+#[test]
+fn the_deadline_of_the_first_head_begins_with_the_connection_and_not_with_its_first_byte() {
+    let head_deadline = Duration::from_secs(2);
+    let server = LocalServer::start(Limits { head_deadline, ..Limits::default() });
+    let connected = Instant::now();
+    let mut http = Http::connect(server.public);
+    let before_the_first_byte = head_deadline * 3 / 4;
+    assert!(!http.speaks_within(before_the_first_byte));
+    http.send("GET /health HTTP/1.1\r\n");
+    http.answer().assert_problem(408, "head_timeout", "late");
+    assert!(connected.elapsed() < before_the_first_byte + head_deadline, "{:?}", connected.elapsed());
 }
 
 #[test]

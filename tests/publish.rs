@@ -237,6 +237,18 @@ fn data_may_be_nested_as_deeply_as_the_bound_and_no_deeper() {
 }
 
 #[test]
+fn a_publish_without_a_body_is_refused_and_its_connection_kept() {
+    let server = ServerProcess::start(&[]);
+    let mut http = Http::connect(server.public);
+    for path in ["/publish", "/publish/t:a"] {
+        http.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        http.answer().assert_problem(400, "bad_json", path);
+    }
+    http.send(post_text("/publish/t:a", "application/json", "1"));
+    assert_eq!(http.answer().json()["seq"], 1);
+}
+
+#[test]
 fn a_body_that_is_not_text_is_refused() {
     let server = ServerProcess::start(&[]);
     for path in ["/publish", "/publish/t:a"] {
@@ -420,6 +432,23 @@ fn a_publisher_that_closes_its_half_still_gets_its_answers() {
         http.finish();
         assert_eq!(http.answer().json()["seq"], 2 * round + 1);
         assert_eq!(http.answer().json()["seq"], 2 * round + 2);
+        http.assert_closed();
+    }
+}
+
+#[test]
+fn requests_that_had_to_wait_are_answered_although_the_publisher_has_closed_its_half() {
+    let server = ServerProcess::start(&[]);
+    let publish = post_text("/publish/t:a", "application/json", "1");
+    let page = "GET /page.css HTTP/1.1\r\nHost: x\r\n\r\n";
+    // More than may be in flight, and more bytes of answers than may be waiting.
+    for (request, count, status) in [(publish.as_str(), 300, 202), (page, 300, 200)] {
+        let mut http = Http::connect(server.public);
+        http.send(request.repeat(count));
+        http.finish();
+        for _ in 0..count {
+            assert_eq!(http.answer().status, status);
+        }
         http.assert_closed();
     }
 }

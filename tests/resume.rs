@@ -227,8 +227,9 @@ fn publish_while_allowed(address: std::net::SocketAddr, allowed: &Receiver<()>) 
 
 #[test]
 fn a_slow_reader_that_was_lapped_is_told_exactly_what_and_goes_on() {
-    let server = LocalServer::start(Limits { retain_events: 64, retain_bytes: 1 << 20, ..Limits::default() });
     for transport in TRANSPORTS {
+        let server =
+            LocalServer::start(Limits { retain_events: 64, retain_bytes: 1 << 20, ..Limits::default() });
         let mut publisher = Publisher::connect(server.public);
         let mut stream = Stream::open_over(connect_narrow(server.public), transport, "t:a", "");
         let data = vec![format!("\"{}\"", "x".repeat(1500)); 400];
@@ -278,8 +279,8 @@ fn number(value: &Value) -> u64 {
 
 #[test]
 fn a_slow_reader_that_was_not_lapped_gets_everything() {
-    let server = LocalServer::start(Limits::default());
     for transport in TRANSPORTS {
+        let server = LocalServer::start(Limits::default());
         let mut publisher = Publisher::connect(server.public);
         let mut stream = Stream::open_over(connect_narrow(server.public), transport, "t:a", "");
         let data = vec![format!("\"{}\"", "x".repeat(3000)); 200];
@@ -299,7 +300,7 @@ fn the_cursor_sent_in_silence_keeps_a_client_from_ageing_into_a_gap() {
     });
     let mut publisher = Publisher::connect(server.public);
     publisher.publish("t:a", "1");
-    let mut sse = Sse::open(server.public, "/events?channel=t:a,t:b", "");
+    let mut sse = Sse::open(server.public, "/events?channel=t:a,t:b&since=1", "");
     publisher.publish("t:b", "2");
     assert_eq!(sse.next_json()["seq"], 2);
     publisher.publish_many("t:noise", 200);

@@ -1,6 +1,6 @@
 //! What comes to a loop from elsewhere: receipts of the sequencer, and the wish to shut down.
 
-use super::connection::{Session, Waiting};
+use super::connection::{Delivery, Session, Waiting};
 use super::{ConnectionId, EventLoop, Link, Stage};
 use crate::sequencer::{Receipt, Refusal};
 use crate::session::reply;
@@ -57,7 +57,7 @@ impl<L: Link> EventLoop<L> {
         self.want_read(key);
     }
 
-    /// Shuts down step by step: refuse, finish, say goodbye.
+    /// Shuts down step by step: refuse, finish, say goodbye to whoever has everything, then to the others.
     pub(super) fn advance_stage(&mut self) {
         if self.stage == Stage::Serving && self.hub.is_draining() {
             self.stage = Stage::Draining;
@@ -68,12 +68,26 @@ impl<L: Link> EventLoop<L> {
             }
             let has_routed_all = self.fan_out.position() == self.hub.log.published();
             if self.hub.is_quiet() && has_routed_all {
-                self.stage = Stage::Leaving;
-                let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
-                for key in keys {
-                    self.say_goodbye(key);
-                }
+                // Who is behind now may take what was accepted, but must not use up the time for our last words.
+                let limits = &self.hub.limits;
+                let patience = limits.drain_deadline.saturating_sub(limits.linger_max);
+                self.stage = Stage::Leaving { until_ms: self.now.mono_ms + patience.as_millis() as u64 };
+                self.say_goodbye_to(|delivery| delivery != Delivery::Lagging);
             }
+        }
+        if let Stage::Leaving { until_ms } = self.stage
+            && until_ms <= self.now.mono_ms
+        {
+            self.stage = Stage::Left;
+            self.say_goodbye_to(|delivery| delivery == Delivery::Lagging);
+        }
+    }
+
+    fn say_goodbye_to(&mut self, is_meant: impl Fn(Delivery) -> bool) {
+        let meant = self.connections.iter().filter(|(_, connection)| is_meant(connection.delivery));
+        let keys: Vec<usize> = meant.map(|(key, _)| key).collect();
+        for key in keys {
+            self.say_goodbye(key);
         }
     }
 }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::catch_up::{Ahead, Matcher, begin, select};
 use super::connection::{Connection, Delivery, NO_MARK, Session};
-use super::{EventLoop, Link};
+use super::{EventLoop, Link, Stage};
 use crate::log::{Form, Held, Pass, Piece};
 use crate::session::reply::{self, Gap};
 use crate::wire::sse::{Field, push_block};
@@ -216,6 +216,10 @@ impl<L: Link> EventLoop<L> {
             if end <= connection.next {
                 connection.delivery = Delivery::Live;
                 connection.clock.event_ms = self.now.mono_ms;
+                if matches!(self.stage, Stage::Leaving { .. }) {
+                    // It was only waited for.
+                    self.say_goodbye(key);
+                }
             } else {
                 self.want_flush(key);
             }

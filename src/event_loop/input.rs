@@ -155,8 +155,10 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let standing = reader.standing(connection.unread.len());
         let is_same = before == (standing, reader.requests());
+        // The time for the first head runs since the connection was accepted.
+        let is_first_head = before == (Standing::Idle, 0) && standing == Standing::Head;
         connection.session = Session::Http(reader);
-        if !is_same {
+        if !is_same && !is_first_head {
             self.renew_deadline(key);
         }
     }

@@ -110,8 +110,13 @@ enum Stage {
     Serving,
     /// No publish is let in any more; what was let in is finished.
     Draining,
+    /// Goodbye was said to everybody who keeps up; the others have until then to catch up.
+    Leaving {
+        /// In milliseconds of the loop's clock.
+        until_ms: u64,
+    },
     /// Goodbye was said to everybody.
-    Leaving,
+    Left,
 }
 
 impl<L: Link> EventLoop<L> {
@@ -233,7 +238,11 @@ impl<L: Link> EventLoop<L> {
     /// When to turn even if nothing happens, in milliseconds of the loop's clock.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
-        let drain = (self.stage == Stage::Draining).then_some(self.now.mono_ms + DRAIN_LOOK_MS);
+        let drain = match self.stage {
+            Stage::Draining => Some(self.now.mono_ms + DRAIN_LOOK_MS),
+            Stage::Leaving { until_ms } => Some(until_ms),
+            Stage::Serving | Stage::Left => None,
+        };
         self.timers.next_ms().into_iter().chain(drain).min()
     }
 
@@ -246,7 +255,7 @@ impl<L: Link> EventLoop<L> {
     /// Whether a drain has come to its end: goodbye was said, and everybody is gone.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.stage == Stage::Leaving && self.connections.is_empty()
+        matches!(self.stage, Stage::Leaving { .. } | Stage::Left) && self.connections.is_empty()
     }
 
     /// Connections of this loop.

@@ -103,12 +103,16 @@ impl Driver {
                 self.listeners.clear();
                 let deadline = self.hub.limits.drain_deadline.as_millis() as u64;
                 let end_ms = *self.drain_end_ms.get_or_insert(now.mono_ms + deadline);
-                if self.event_loop.is_done() || end_ms <= now.mono_ms {
+                if end_ms <= now.mono_ms {
                     return;
                 }
             }
             self.accept(now);
             self.event_loop.turn(now);
+            // Before it sleeps: nothing would wake it then but the end of the drain's time.
+            if self.event_loop.is_done() {
+                return;
+            }
         }
     }
 

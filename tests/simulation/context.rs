@@ -9,7 +9,9 @@ use fanfare::log::Held;
 use fanfare::sequencer::{Sequencer, Step};
 
 use crate::random::Random;
+use crate::tally::Tally;
 use crate::twin::Twin;
+use crate::wishes::publish_inside;
 
 /// Unix milliseconds when the play's clock stands at 0.
 pub(crate) const UNIX_MS: u64 = 1_795_316_060_000;
@@ -20,10 +22,13 @@ pub(crate) struct Context {
     pub(crate) now_ms: Cell<u64>,
     /// No more faults: whatever can go on does.
     pub(crate) is_calm: Cell<bool>,
+    /// Bursts may lap the log itself.
+    pub(crate) has_floods: Cell<bool>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) twin: RefCell<Twin>,
     /// The sequencer, unless it sits inside the only loop.
     seat: RefCell<Option<Seat>>,
+    pub(crate) tally: Tally,
     has_trace: bool,
 }
 
@@ -46,9 +51,11 @@ impl Context {
             random,
             now_ms: Cell::new(1000),
             is_calm: Cell::new(false),
+            has_floods: Cell::new(false),
             twin: RefCell::new(Twin::new(hub.epoch.as_str(), UNIX_MS)),
             hub,
             seat: RefCell::new(seat),
+            tally: Tally::default(),
             has_trace: std::env::var_os("FANFARE_TRACE").is_some_and(|value| value == "1"),
         }
     }
@@ -87,10 +94,18 @@ impl Context {
         seat.is_pending
     }
 
-    /// Other threads go on while a loop is in the middle of something.
+    /// Other threads go on while a loop is in the middle of something: the sequencer, and somebody who publishes.
     pub(crate) fn meanwhile(&self) {
-        if self.fault(60) {
-            self.step();
+        if !self.fault(60) {
+            return;
+        }
+        for _ in 0..1 + self.random.index(6) {
+            if self.random.chance(250) {
+                let is_flood = self.has_floods.get() && self.random.chance(200);
+                publish_inside(self, 1 + self.random.index(if is_flood { 600 } else { 2 }));
+            } else {
+                self.step();
+            }
         }
     }
 

@@ -140,6 +140,7 @@ impl Drop for SimLink {
     fn drop(&mut self) {
         let mut wire = self.wire.borrow_mut();
         wire.server_gone_ms = Some(self.context.now_ms.get());
+        self.context.trace(|| format!("{:?} is let go", wire.id));
         if !wire.to_server.is_empty() {
             // Closing with unread input resets: what is under way is lost.
             let kept = self.context.random.index(wire.to_client.len() + 1);
@@ -221,11 +222,8 @@ impl Conn {
         }
         self.incoming.extend(wire.to_client.drain(..count));
         wire.free(&self.context);
-        if self.outgoing.is_empty()
-            && wire.to_server.is_empty()
-            && wire.to_client.is_empty()
-            && !wire.has_edge()
-        {
+        let is_quiet = wire.to_server.is_empty() && wire.to_client.is_empty() && !wire.has_edge();
+        if count == 0 && self.outgoing.is_empty() && is_quiet && wire.server_gone_ms.is_none() {
             self.still_ms = self.context.now_ms.get();
         }
         0 < count

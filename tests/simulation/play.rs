@@ -3,9 +3,6 @@
 use std::rc::Rc;
 
 use fanfare::hub::Hub;
-use fanfare::sequencer::{EventParts, Origin, Publication, Submission};
-use fanfare::words::channel::Channel;
-use fanfare::words::kind;
 
 use crate::context::Context;
 use crate::publisher::Publisher;
@@ -13,7 +10,8 @@ use crate::random::Random;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::subscriber::Subscriber;
-use crate::wishes::Wishes;
+use crate::tally::Tally;
+use crate::wishes::publish_inside;
 
 /// Everybody in it.
 struct Play {
@@ -26,11 +24,11 @@ struct Play {
 /// Rounds after which everybody has caught up, once there are no more faults.
 const ROUNDS_MAX: usize = 20_000;
 
-/// Plays the seed through.
+/// Plays the seed through. Returns what has happened.
 ///
 /// # Panics
 /// When a promise is broken.
-pub(crate) fn play(seed: u64) {
+pub(crate) fn play(seed: u64) -> Tally {
     let random = Random::new(seed);
     let settings = Settings::new(&random);
     let limits = settings.limits.clone();
@@ -50,6 +48,12 @@ pub(crate) fn play(seed: u64) {
     play.chaos(&settings);
     play.calm();
     play.drain();
+    let context = play.context;
+    let reuses = context.hub.log.names().as_ref().map_or(0, |names| names.reuses());
+    context.tally.add("channel number used again", reuses);
+    let tally = Tally::default();
+    tally.merge(&context.tally);
+    tally
 }
 
 impl Play {
@@ -57,6 +61,7 @@ impl Play {
     fn chaos(&mut self, settings: &Settings) {
         let context = Rc::clone(&self.context);
         let random = &context.random;
+        context.has_floods.set(settings.has_floods);
         let drain_at = if settings.drains_early { random.index(settings.steps) } else { usize::MAX };
         for step in 0..settings.steps {
             if step == drain_at {
@@ -91,31 +96,9 @@ impl Play {
                 }
                 _ => {
                     let most = if settings.has_floods { 700 } else { 40 };
-                    self.publish_inside(1 + random.index(most));
+                    publish_inside(&context, 1 + random.index(most));
                 }
             }
-        }
-    }
-
-    /// Somebody in the same process publishes a batch, and does not wait for an answer.
-    fn publish_inside(&self, count: usize) {
-        let context = &self.context;
-        let wishes = Wishes::new(context, count, true);
-        let publications = wishes.envelopes.iter().map(|envelope| {
-            Publication::new(&EventParts {
-                channel: &Channel::parse(envelope.channel).expect("a channel"),
-                kind: &kind::normalise(envelope.kind).expect("a kind"),
-                data: envelope.data_minified.as_bytes(),
-                event_id: None,
-                ids: b"",
-                tags: b"",
-            })
-        });
-        let submission = Submission { origin: Origin::NOBODY, publications: publications.collect() };
-        let outcome = context.hub.submit(submission, context.now().unix_ms);
-        context.trace(|| format!("{count} events from inside: {outcome:?}"));
-        if outcome.is_err() {
-            context.twin.borrow_mut().refused(wishes.group);
         }
     }
 

@@ -258,7 +258,9 @@ impl Publisher {
         let context = Rc::clone(&self.context);
         context.trace(|| format!("{} reads {} {:.100}", self.name, answer.status, answer.body));
         self.is_last |= answer.is_last;
-        self.served_ms = context.now_ms.get();
+        if self.conn.as_ref().is_some_and(|conn| conn.server_gone_ms().is_none()) {
+            self.served_ms = context.now_ms.get();
+        }
         let code = || {
             let body: Value = serde_json::from_str(&answer.body).expect("a problem is JSON");
             body["code"].as_str().expect("a problem has a code").to_owned()
@@ -269,6 +271,8 @@ impl Publisher {
             if let Some(Due::Publish { group, .. }) = self.due.pop_front() {
                 context.twin.borrow_mut().refused(group);
             }
+            let what = if answer.status == 408 { "late" } else { "refused" };
+            context.tally.count(&format!("{what} {}", code()));
             self.is_refused = true;
             return;
         }
@@ -292,6 +296,7 @@ impl Publisher {
                             ["overloaded", "channels_full", "draining"].contains(&code().as_str()),
                             "{answer:?}"
                         );
+                        context.tally.count(&format!("refused {}", code()));
                         twin.refused(group);
                     }
                     _ => panic!("{}: {answer:?}", self.name),
@@ -316,6 +321,8 @@ impl Publisher {
             .and_then(|seq| seq.parse::<u64>().ok());
         let next = next.unwrap_or_else(|| panic!("{}: next is a cursor: {body}", self.name));
         let gap = history.gap.as_ref().map(Gap::parse);
+        context.tally.add("event in history", history.events.len() as u64);
+        context.tally.add("gap in history", u64::from(gap.is_some()));
         assert_eq!(history.complete, gap.is_none(), "{body}");
         assert!(history.events.len() as u64 <= limit, "{body}");
         let mut receiver = Receiver::new(format!("history of {texts:?} for {}", self.name));

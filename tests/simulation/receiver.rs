@@ -211,6 +211,9 @@ impl Receiver {
                 }
             }
         }
+        if let Some(gap) = gap {
+            context.tally.count(&format!("gap {}", gap.cause));
+        }
         self.cursor = told;
         self.has_cursor = true;
         gap.is_some()
@@ -224,6 +227,7 @@ impl Receiver {
         assert!(self.cursor < seq, "{} gets {seq} after {}", self.name, self.cursor);
         self.pass_over(&twin, seq, "an event");
         assert!(self.wants(&twin, seq), "{} does not want {seq}", self.name);
+        context.tally.count("event");
         self.cursor = seq;
     }
 
@@ -249,6 +253,7 @@ impl Receiver {
         assert!(self.cursor < from && from <= to, "{}: {gap:?} after {}", self.name, self.cursor);
         self.pass_over(&context.twin.borrow(), from, "a gap");
         self.check_loss(context, from, to);
+        context.tally.count("gap lapped");
         self.cursor = to;
     }
 

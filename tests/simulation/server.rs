@@ -126,6 +126,7 @@ impl Server {
             Rest::Asleep(_) => true,
             Rest::Awake => {
                 if !event_loop.has_work() {
+                    context.meanwhile();
                     bell.lie_down();
                     context.meanwhile();
                     if !event_loop.has_work() {
@@ -190,6 +191,15 @@ impl Server {
         context.trace(|| format!("loop {index} turns"));
         event_loop.turn(now);
         context.observe();
+    }
+
+    /// Lets every loop go on until all sleep.
+    pub(crate) fn drive_to_rest(&mut self) {
+        for index in 0..self.loops() {
+            while self.is_runnable(index) {
+                self.drive(index);
+            }
+        }
     }
 
     /// Whether every loop has ended.

@@ -28,7 +28,7 @@ impl Settings {
         let limits = Limits {
             retain_events: random.pick(&[0, 1, 3, 8, 64, 300]),
             retain_bytes: random.pick(&[1 << 20, 1 << 20, 20_000, 3_000, 600]),
-            channels_max: random.pick(&[1000, 1000, 6]),
+            channels_max: random.pick(&[1000, 1000, 8]),
             connections_max: random.pick(&[1000, 1000, 1000, 4]),
             subscriptions_max: random.pick(&[100, 100, 6, 3]),
             requests_in_flight_max: random.pick(&[64, 2, 1]),

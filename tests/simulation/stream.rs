@@ -85,22 +85,18 @@ impl Stream {
     pub(crate) fn understand(&mut self, receiver: &mut Receiver) {
         let incoming = std::mem::take(&mut self.conn.incoming);
         let mut rest = &incoming[..];
-        if self.phase == Phase::Head {
-            if let Some(end) = head_end(rest) {
-                let head = String::from_utf8_lossy(&rest[..end]);
-                if status_of(&head) == 200 {
-                    assert_eq!(
-                        field(&head, "content-type"),
-                        Some("text/event-stream; charset=utf-8"),
-                        "{head}"
-                    );
-                    self.phase = Phase::Retry;
-                } else {
-                    assert!([503, 408].contains(&status_of(&head)), "{}: {head}", receiver.name);
-                    self.phase = Phase::Refused;
-                }
-                rest = &rest[end..];
+        if self.phase == Phase::Head
+            && let Some(end) = head_end(rest)
+        {
+            let head = String::from_utf8_lossy(&rest[..end]);
+            if status_of(&head) == 200 {
+                assert_eq!(field(&head, "content-type"), Some("text/event-stream; charset=utf-8"), "{head}");
+                self.phase = Phase::Retry;
+            } else {
+                assert!([503, 408].contains(&status_of(&head)), "{}: {head}", receiver.name);
+                self.phase = Phase::Refused;
             }
+            rest = &rest[end..];
         }
         if !matches!(self.phase, Phase::Head | Phase::Refused) {
             while let Some(end) = rest.windows(2).position(|two| two == b"\n\n") {

@@ -262,6 +262,10 @@ impl WebSocket {
                         let seq = reason.strip_prefix(&format!("{}-", self.context.hub.epoch));
                         let seq = seq.and_then(|seq| seq.parse().ok()).expect("the reason is the cursor");
                         receiver.position(&self.context, seq, "goodbye");
+                        self.context.tally.count("goodbye");
+                        if seq + 1 < self.context.twin.borrow().end() {
+                            self.context.tally.count("goodbye to one that was behind");
+                        }
                         Some(seq)
                     }
                     Some(1008) if reason == "message took too long" => None,
@@ -293,7 +297,10 @@ impl WebSocket {
         let message: Value = serde_json::from_str(text).expect("a message is JSON");
         let seq = || message["seq"].as_u64().expect("seq");
         match message["type"].as_str().expect("a message has a type") {
-            "cursor" => receiver.position(&context, seq(), "cursor"),
+            "cursor" => {
+                context.tally.count("cursor in silence");
+                receiver.position(&context, seq(), "cursor");
+            }
             "gap" => receiver.gap(&context, &Gap::parse(&message)),
             "published" => {
                 let id = message["id"].as_u64();
@@ -363,6 +370,7 @@ impl WebSocket {
         let is_it = |sent: &Sent| sent.id == id && (id.is_some() || matches!(sent.command, Command::Bad(_)));
         let at = self.commands.iter().position(is_it).unwrap_or_else(|| panic!("unasked: {message}"));
         let Some(sent) = self.commands.remove(at) else { return };
+        self.context.tally.count(&format!("refused {code}"));
         match sent.command {
             Command::Publish { group } => {
                 assert!(["overloaded", "channels_full", "draining"].contains(&code), "{message}");

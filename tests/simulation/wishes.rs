@@ -1,5 +1,9 @@
 //! What publishers publish: random events, with their marks for the twin.
 
+use fanfare::sequencer::{EventParts, Origin, Publication, Submission};
+use fanfare::words::channel::Channel;
+use fanfare::words::kind;
+
 use crate::channels::{CHANNELS, KINDS};
 use crate::context::Context;
 use crate::twin::Wish;
@@ -45,6 +49,9 @@ impl Wishes {
         let random = &context.random;
         let mut twin = context.twin.borrow_mut();
         let first = twin.next_marker();
+        // Where only few channels may be known, a few are in use at a time, so that their numbers are used again.
+        let width = if context.hub.limits.channels_max < CHANNELS.len() { 3 } else { CHANNELS.len() };
+        let turned = (twin.end() / 200) as usize;
         let mut envelopes = Vec::with_capacity(count);
         let mut wishes = Vec::with_capacity(count);
         for index in 0..count {
@@ -58,7 +65,7 @@ impl Wishes {
                 _ => 1,
             };
             let pad = "x".repeat(pad);
-            let channel = random.pick(CHANNELS);
+            let channel = CHANNELS[(turned + random.index(width)) % CHANNELS.len()];
             let event_id = (!plain && random.chance(100)).then(|| format!("own-{marker}"));
             let rest =
                 if !plain && random.chance(100) { r#","ids":["a",7],"tags":["t"]"# } else { "" }.to_owned();
@@ -75,5 +82,26 @@ impl Wishes {
         }
         let group = twin.intend(wishes, context.now_ms.get());
         Wishes { group, envelopes }
+    }
+}
+
+/// Somebody in the same process publishes a batch, and does not wait for an answer.
+pub(crate) fn publish_inside(context: &Context, count: usize) {
+    let wishes = Wishes::new(context, count, true);
+    let publications = wishes.envelopes.iter().map(|envelope| {
+        Publication::new(&EventParts {
+            channel: &Channel::parse(envelope.channel).expect("a channel"),
+            kind: &kind::normalise(envelope.kind).expect("a kind"),
+            data: envelope.data_minified.as_bytes(),
+            event_id: None,
+            ids: b"",
+            tags: b"",
+        })
+    });
+    let submission = Submission { origin: Origin::NOBODY, publications: publications.collect() };
+    let outcome = context.hub.submit(submission, context.now().unix_ms);
+    context.trace(|| format!("{count} events from inside: {outcome:?}"));
+    if outcome.is_err() {
+        context.twin.borrow_mut().refused(wishes.group);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{PATIENCE, connect};
+use super::{PATIENCE, again, connect};
 
 /// A connection, read answer by answer.
 pub(crate) struct Http {
@@ -102,8 +102,8 @@ impl Http {
 
     /// Whether the connection is at its end; a reset counts.
     pub(crate) fn is_gone(&mut self) -> bool {
-        match self.reader.fill_buf() {
-            Ok(bytes) => bytes.is_empty(),
+        match again(|| self.reader.fill_buf().map(<[u8]>::is_empty)) {
+            Ok(is_at_end) => is_at_end,
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
@@ -111,7 +111,7 @@ impl Http {
     /// Whether bytes or the end come within `wait`.
     pub(crate) fn speaks_within(&mut self, wait: Duration) -> bool {
         self.reader.get_ref().set_read_timeout(Some(wait)).unwrap();
-        let outcome = self.reader.fill_buf().map(|_| ());
+        let outcome = again(|| self.reader.fill_buf().map(|_| ()));
         self.reader.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
         match outcome {
             Ok(()) => true,

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -30,6 +31,8 @@ impl ServerProcess {
     pub(crate) fn start(flags: &[&str]) -> ServerProcess {
         let mut child = fanfare()
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            // A machine that is busy with something else is no overload.
+            .args(["--fanout-backlog-max", "1m"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -69,6 +72,11 @@ impl ServerProcess {
         }
     }
 
+    /// Whether another line of standard error, or its end, comes within `wait`.
+    pub(crate) fn speaks_within(&self, wait: Duration) -> bool {
+        !matches!(self.lines.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
+    }
+
     /// The process's number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -86,7 +94,7 @@ impl ServerProcess {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(_) => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
                 Err(error) => panic!("the server does not end: {error}"),
             }
         }

@@ -8,11 +8,11 @@ use serde_json::Value;
 use tungstenite::{Message, WebSocket, client};
 
 use super::http::Http;
-use super::{PATIENCE, connect};
+use super::{PATIENCE, Steady, again, connect};
 
 /// A well-behaved client.
 pub(crate) struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Steady>,
 }
 
 impl Client {
@@ -23,7 +23,8 @@ impl Client {
 
     /// Opens a WebSocket at `path` over `stream`.
     pub(crate) fn open_over(stream: TcpStream, path: &str) -> Client {
-        let (socket, _) = client(format!("ws://localhost{path}"), stream).expect("the handshake succeeds");
+        let (socket, _) =
+            client(format!("ws://localhost{path}"), Steady(stream)).expect("the handshake succeeds");
         Client { socket }
     }
 
@@ -145,7 +146,7 @@ impl Frames {
             return true;
         }
         self.stream.set_read_timeout(Some(wait)).unwrap();
-        let outcome = self.stream.peek(&mut [0]);
+        let outcome = again(|| self.stream.peek(&mut [0]));
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         match outcome {
             Ok(_) => true,
@@ -173,7 +174,7 @@ impl Frames {
                 return Some(frame);
             }
             let mut buffer = [0; 4096];
-            let count = self.stream.read(&mut buffer).expect("the connection ends in order");
+            let count = again(|| self.stream.read(&mut buffer)).expect("the connection ends in order");
             if count == 0 {
                 assert!(self.received.is_empty(), "the connection ends inside a frame");
                 return None;

@@ -1,0 +1,222 @@
+//! Overload: refusals are clear, nothing is half accepted, and what was accepted is delivered.
+
+mod support;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use fanfare::words::limits::Limits;
+use support::http::{Http, get, post_text};
+use support::local::LocalServer;
+use support::process::ServerProcess;
+use support::publisher::{Publisher, batch_body, range_of};
+use support::stream::{Stream, TRANSPORTS};
+use support::websocket::{Client, HANDSHAKE, frame};
+use support::{PATIENCE, connect_narrow};
+
+/// Pipelined batches of one round.
+const BATCHES: usize = 16;
+
+/// Rounds after which a refusal must have been seen.
+const ROUNDS_MAX: usize = 50;
+
+/// Sends rounds of pipelined batches of `batch_events` events until one is refused for overload; returns the accepted
+/// ranges. Each refusal is checked.
+fn publish_until_refused(address: SocketAddr, batch_events: usize) -> Vec<(u64, u64)> {
+    let mut http = Http::connect(address);
+    let data: Vec<String> = (0..batch_events).map(|number| number.to_string()).collect();
+    let request = post_text("/publish", "application/json", &batch_body("t:a", &data));
+    let round = request.repeat(BATCHES);
+    let mut accepted = Vec::new();
+    for _ in 0..ROUNDS_MAX {
+        http.send(&round);
+        let mut refused = 0;
+        for _ in 0..BATCHES {
+            let answer = http.answer();
+            if answer.status == 202 {
+                accepted.push(range_of(&answer));
+            } else {
+                answer.assert_problem(503, "overloaded", "a batch");
+                let seconds: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+                assert!((1..=60).contains(&seconds));
+                refused += 1;
+            }
+        }
+        if 0 < refused {
+            return accepted;
+        }
+    }
+    panic!("nothing was refused in {ROUNDS_MAX} rounds");
+}
+
+/// Runs a publisher over the limits, and checks that exactly what was accepted is delivered to every subscriber.
+fn check(limits: Limits, loops: usize, batch_events: usize) {
+    let server = LocalServer::start_with_loops(limits, loops);
+    let mut streams: Vec<Stream> =
+        (0..40).map(|number| Stream::open(TRANSPORTS[number % 2], server.public, "t:a,end:x", "")).collect();
+    let accepted = publish_until_refused(server.public, batch_events);
+    let mut next = 1;
+    for (first, last) in &accepted {
+        assert_eq!((*first, *last), (next, next + batch_events as u64 - 1), "whole batches, in order");
+        next = last + 1;
+    }
+    // Once the loops have caught up, publishing goes on, right behind what was accepted.
+    let mut publisher = Publisher::connect(server.public);
+    let end = (0..100_000)
+        .find_map(|_| {
+            let answer = publisher.request("/publish/end:x", "0");
+            (answer.status == 202).then(|| answer.json()["seq"].as_u64().unwrap())
+        })
+        .expect("overload passes");
+    assert_eq!(end, next, "no number was spent on what was refused");
+    for stream in &mut streams {
+        for seq in 1..end {
+            let event = stream.next();
+            assert_eq!(event["seq"], seq);
+            assert_eq!(event["data"], (seq - 1) % batch_events as u64, "the events of whole batches");
+        }
+        assert_eq!(stream.next_seq(), end);
+    }
+}
+
+#[test]
+fn publishers_faster_than_the_fan_out_are_refused_and_the_accepted_is_delivered() {
+    check(Limits { fanout_backlog_events_max: 1, ..Limits::default() }, 1, 1000);
+}
+
+#[test]
+fn publishers_faster_than_the_fan_out_of_several_loops_are_refused_too() {
+    check(Limits { fanout_backlog_events_max: 1, ..Limits::default() }, 2, 1000);
+}
+
+#[test]
+fn a_full_queue_refuses_and_the_accepted_is_delivered() {
+    check(Limits { ingest_items_max: 2, ..Limits::default() }, 1, 10);
+}
+
+#[test]
+fn a_queue_full_of_bytes_refuses_and_the_accepted_is_delivered() {
+    check(Limits { ingest_bytes_max: 2000, ..Limits::default() }, 1, 10);
+}
+
+#[test]
+fn a_websocket_publisher_is_told_of_overload_too() {
+    let server = LocalServer::start_with_loops(Limits { ingest_items_max: 1, ..Limits::default() }, 1);
+    let mut client = Client::open(server.public, "/ws");
+    let mut refused = 0;
+    let mut published = 0;
+    for round in 0..ROUNDS_MAX {
+        for number in 0..32 {
+            client.send(&format!(r#"{{"type":"publish","channel":"t:a","event":"k","id":{number}}}"#));
+        }
+        let mut answered: Vec<u64> = (0..32)
+            .map(|_| {
+                let answer = client.next();
+                if answer["type"] == "error" {
+                    assert_eq!(answer["code"], "overloaded", "{answer}");
+                    refused += 1;
+                } else {
+                    published += 1;
+                    assert_eq!(answer["seq"], published, "{answer}");
+                }
+                answer["id"].as_u64().unwrap()
+            })
+            .collect();
+        answered.sort_unstable();
+        assert_eq!(answered, (0..32).collect::<Vec<u64>>(), "each is answered once");
+        if 0 < refused {
+            break;
+        }
+        assert!(round + 1 < ROUNDS_MAX, "nothing was refused");
+    }
+    let stats = get(server.admin, "/stats").json();
+    assert_eq!(stats["published"], published + 1, "nothing of what was refused was published");
+}
+
+#[test]
+fn connections_beyond_the_cap_are_answered_and_places_come_back() {
+    let server = ServerProcess::start(&["--max-connections", "8"]);
+    let mut held: Vec<Stream> =
+        (0..8).map(|at| Stream::open(TRANSPORTS[at % 2], server.public, "t:a", "")).collect();
+    for round in 0..100 {
+        let mut http = Http::connect(server.public);
+        let request = match round % 4 {
+            0 => String::new(),
+            1 => HANDSHAKE.to_owned(),
+            2 => "GET /events?channel=t:a HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            _ => post_text("/publish/t:a", "application/json", &"1".repeat(100_000)),
+        };
+        // It may be answered before it is asked; it must not be reset.
+        http.send(request);
+        let answer = http.answer();
+        answer.assert_problem(503, "connections_full", "one too many");
+        let seconds: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&seconds));
+        http.assert_closed();
+    }
+    held.truncate(7);
+    let mut publisher = (0..100_000)
+        .find_map(|_| {
+            let mut http = Http::connect(server.public);
+            http.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+            (http.answer().status == 200).then_some(http)
+        })
+        .expect("the place comes back");
+    publisher.send(post_text("/publish/t:a", "application/json", "1"));
+    assert_eq!(publisher.answer().status, 202);
+    for stream in &mut held {
+        assert_eq!(stream.next_seq(), 1, "those who were there noticed nothing");
+    }
+}
+
+/// Waits until the server has only the operator's own connection, and `others`.
+fn wait_for_connections(operator: &mut Http, others: u64) {
+    let start = Instant::now();
+    loop {
+        operator.send("GET /stats HTTP/1.1\r\nHost: x\r\n\r\n");
+        let stats = operator.answer().json();
+        if stats["connections"] == others + 1 {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{stats}");
+    }
+}
+
+#[test]
+fn a_subscriber_that_takes_nothing_is_disconnected_and_the_others_get_everything() {
+    for transport in TRANSPORTS {
+        let server = LocalServer::start(Limits { stall_max: Duration::from_secs(2), ..Limits::default() });
+        let mut operator = Http::connect(server.admin);
+        let stalled = Stream::open_over(connect_narrow(server.public), transport, "t:a", "");
+        let mut good = Stream::open(transport, server.public, "t:a", "");
+        let mut publisher = Publisher::connect(server.public);
+        let data = vec![format!("\"{}\"", "x".repeat(10_000)); 50];
+        for _ in 0..20 {
+            let (first, last) = publisher.publish_batch("t:a", &data);
+            good.assert_next(first..=last);
+        }
+        // The publisher and the good one stay.
+        wait_for_connections(&mut operator, 2);
+        drop(stalled);
+    }
+}
+
+#[test]
+fn a_client_that_takes_no_answers_is_not_listened_to_and_then_disconnected() {
+    let server = LocalServer::start(Limits { stall_max: Duration::from_secs(2), ..Limits::default() });
+    let mut operator = Http::connect(server.admin);
+    let ping = frame(0x81, br#"{"type":"ping","id":"take this"}"#).repeat(100);
+    let page = "GET /page.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    for (handshake, requests) in [(HANDSHAKE, ping), ("", page.into_bytes())] {
+        let mut stream = connect_narrow(server.public);
+        stream.write_all(handshake.as_bytes()).unwrap();
+        let mut sent = 0;
+        // Until the server, which has stopped reading, breaks off.
+        while stream.write_all(&requests).is_ok() {
+            sent += requests.len();
+            assert!(sent < 64 << 20, "input goes on although no answer is taken");
+        }
+        wait_for_connections(&mut operator, 0);
+    }
+}
