@@ -95,7 +95,11 @@ impl Play {
                     context.now_ms.set(context.now_ms.get() + ms);
                 }
                 _ => {
-                    let most = if settings.has_floods { 700 } else { 40 };
+                    let most = match (settings.has_floods, settings.limits.channels_max < 100) {
+                        (true, _) => 700,
+                        (false, true) => 150,
+                        (false, false) => 40,
+                    };
                     publish_inside(&context, 1 + random.index(most));
                 }
             }
@@ -167,10 +171,12 @@ impl Play {
             self.check_settled();
         }
         // Whoever is asked answers, and whoever publishes is let in.
-        for publisher in &mut self.publishers {
-            publisher.publish();
+        for index in 0..self.publishers.len() {
+            let before = self.publishers[index].overloaded;
+            self.publishers[index].publish();
+            self.settle();
+            assert_eq!(self.publishers[index].overloaded, before, "an idle server refuses to publish");
         }
-        self.settle();
         self.subscribers.iter_mut().for_each(Subscriber::ping);
         self.settle();
         self.check_settled();

@@ -25,8 +25,8 @@ pub(crate) struct Publisher {
     due: VecDeque<Due>,
     /// The server has said that it closes, or we have.
     is_last: bool,
-    /// How many publishes were taken.
-    pub(crate) accepted: u64,
+    /// How many publishes were refused because the server had too much to do.
+    pub(crate) overloaded: u64,
     dozes_until_ms: u64,
     /// It was slow to read on this connection.
     has_dozed: bool,
@@ -64,7 +64,7 @@ impl Publisher {
             conn: None,
             due: VecDeque::new(),
             is_last: false,
-            accepted: 0,
+            overloaded: 0,
             dozes_until_ms: 0,
             has_dozed: false,
             served_ms: 0,
@@ -284,7 +284,6 @@ impl Publisher {
                     (202, false) => {
                         let seq = number_after(&answer.body, "{\"seq\":").expect("seq");
                         twin.accepted(group, seq, seq);
-                        self.accepted += 1;
                     }
                     (202, true) => {
                         let first = number_after(&answer.body, "{\"first\":").expect("first");
@@ -297,6 +296,7 @@ impl Publisher {
                             "{answer:?}"
                         );
                         context.tally.count(&format!("refused {}", code()));
+                        self.overloaded += u64::from(code() == "overloaded");
                         twin.refused(group);
                     }
                     _ => panic!("{}: {answer:?}", self.name),

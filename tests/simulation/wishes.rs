@@ -50,7 +50,7 @@ impl Wishes {
         let mut twin = context.twin.borrow_mut();
         let first = twin.next_marker();
         // Where only few channels may be known, a few are in use at a time, so that their numbers are used again.
-        let width = if context.hub.limits.channels_max < CHANNELS.len() { 3 } else { CHANNELS.len() };
+        let width = if context.hub.limits.channels_max < CHANNELS.len() { 2 } else { CHANNELS.len() };
         let turned = (twin.end() / 200) as usize;
         let mut envelopes = Vec::with_capacity(count);
         let mut wishes = Vec::with_capacity(count);
