@@ -255,8 +255,9 @@ impl Desk {
     }
 }
 
+// Under Miri the log is tiny.
 const _: () =
-    assert!(STEP_EVENTS_MAX * 2 <= BATCH_EVENTS_MAX, "a step overruns its bound by at most one batch");
+    assert!(cfg!(miri) || STEP_EVENTS_MAX * 2 <= BATCH_EVENTS_MAX, "a step overruns by at most one batch");
 const _: () = assert!(
     frame_bytes_max(EVENT_BYTES_CEILING + EVENT_REST_BYTES) <= FRAME_BYTES_MAX,
     "a frame is addressed by 24 bits"
