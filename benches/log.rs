@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanfare::log::{ChannelId, Encoded, Form, Held, Log, Retention, Writer};
-use fanfare::words::channel::Channel;
+use fanfare::words::channel::{Channel, Route};
 
 /// The visible window, in events: the server's default.
 const RETAINED: u64 = 65_536;
@@ -12,7 +12,8 @@ const RETAINED: u64 = 65_536;
 const RETENTION: Retention = Retention { events: RETAINED as usize, bytes: 256 << 20, channels_max: 1024 };
 
 fn routes(writer: &mut Writer) -> Vec<ChannelId> {
-    let name = |number| Channel::parse(&format!("repo:owner/name{number}")).expect("a valid name");
+    let name =
+        |number| Route::from(&Channel::parse(&format!("repo:owner/name{number}")).expect("a valid name"));
     (0..100).map(|number| writer.intern(&name(number)).expect("there is room")).collect()
 }
 
@@ -21,7 +22,10 @@ fn append(writer: &mut Writer, route: ChannelId) {
     let middle = [b'm'; 140];
     let json: &[&[u8]] = &[b"{\"type\":\"event\",\"seq\":", b"12345678", &middle, b"1795316060123", b",...}"];
     let sse_head: &[&[u8]] = &[b"id: ", b"aaaaaaaa", b"-", b"12345678", b"\nevent: ", b"push", b"\ndata: "];
-    writer.append(route, black_box(&Encoded { json, sse_head, timestamp_ms: 1_795_316_060_123 }));
+    writer.append(
+        route,
+        black_box(&Encoded { json, sse_head, labels: &[b'l'; 24], timestamp_ms: 1_795_316_060_123 }),
+    );
 }
 
 fn write(criterion: &mut Criterion) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
+use crate::counters::Counters;
 use crate::log::{BATCH_EVENTS_MAX, ChannelId, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
 use crate::sequencer::{Ingest, Receipt, Refusal, Sequencer, Step, Submission};
 use crate::sync::bell::{Bell, Waker, fence_before_ring};
@@ -37,6 +38,8 @@ pub struct Hub {
     draining: AtomicBool,
     /// Connections of all loops.
     connections: AtomicUsize,
+    /// Streams and subscriptions of all loops.
+    pub counters: Counters,
 }
 
 /// What a loop shows to the others.
@@ -84,6 +87,7 @@ impl Hub {
             inline,
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            counters: Counters::default(),
             limits,
         };
         (Arc::new(hub), Sequencer::new(writer, epoch))
@@ -206,15 +210,6 @@ impl Hub {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
-    }
-
-    /// Subscriptions of all loops, as of their last turns.
-    #[must_use]
-    pub fn subscriptions(&self) -> usize {
-        self.desks
-            .iter()
-            .map(|desk| desk.table.load().as_ref().map_or(0, |table| table.subscriptions()))
-            .sum()
     }
 }
 
@@ -344,9 +339,8 @@ mod tests {
     fn submission(channels: impl Iterator<Item = &'static str>) -> Submission {
         let publication = |name| {
             let channel = Channel::parse(name).unwrap();
-            let parts =
-                EventParts { channel: &channel, kind: "k", data: b"1", event_id: None, ids: b"", tags: b"" };
-            Publication::new(&parts)
+            let parts = EventParts::new(&channel, "k", b"1");
+            Publication::new(&parts).unwrap()
         };
         Submission { origin: Origin::NOBODY, publications: channels.map(publication).collect() }
     }

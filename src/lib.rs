@@ -1,16 +1,21 @@
 //! Fanfare: a lock-free broadcast engine, and the server built on it.
 //!
 //! Layers, each importing only what stands before it: [`words`] and [`wire`] (names, and pure protocol code), [`sync`],
-//! [`log`] and [`table`] (structures), [`sequencer`] and [`hub`] (who writes them, and what threads share), [`session`]
+//! [`log`] and [`table`] (structures), [`reader`] (cursors into the
+//! log), [`sequencer`] and [`hub`] (who writes them, and what threads share), [`session`]
 //! (what a connection says, as values), [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
 
 #[cfg(not(loom))]
 pub mod cli;
 #[cfg(not(loom))]
+pub mod counters;
+#[cfg(not(loom))]
 pub mod event_loop;
 #[cfg(not(loom))]
 pub mod hub;
 pub mod log;
+#[cfg(not(loom))]
+pub mod reader;
 #[cfg(not(loom))]
 pub mod sequencer;
 #[cfg(not(loom))]

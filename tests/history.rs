@@ -149,7 +149,9 @@ fn bad_questions_are_refused() {
     check("?channel=t:a&limit=0", "bad_limit");
     check("?channel=t:a&limit=1001", "bad_limit");
     check("?channel=t:a&limit=x", "bad_limit");
-    check("?channel=t:a&event_types=push", "unsupported");
+    check("?channel=t:a&event_types=bogus", "unknown_event_type");
+    check("?channel=t:a&last=0", "bad_last");
+    check("?channel=t:a&workspace=_x", "bad_workspace");
     check("?channel=%zz", "bad_escape");
     let many = "t:a,".repeat(101);
     check(&format!("?channel={many}"), "subscription_limit");

@@ -160,8 +160,10 @@ fn bad_questions_are_refused() {
     check("?channel=repo:a/b/", "bad_channel");
     check("?channel=t:a&since=x", "bad_cursor");
     check("?channel=t:a&last_event_id=-1", "bad_cursor");
-    check("?channel=t:a&event_types=push", "unsupported");
-    check("?channel=t:a&filter=x", "unsupported");
+    check("?channel=t:a&event_types=bogus", "unknown_event_type");
+    check("?channel=t:a&event_type=push", "unknown_parameter");
+    check("?channel=t:a&workspace=a.b", "bad_workspace");
+    check("?channel=t:a&last=0", "bad_last");
     check(&format!("?channel={}", "t:a,".repeat(101)), "subscription_limit");
     let mut http = Http::connect(server.public);
     http.send("GET /events?channel=t:a HTTP/1.1\r\nHost: x\r\nLast-Event-ID: no cursor\r\n\r\n");

@@ -148,7 +148,8 @@ fn faulty_commands_are_errors_with_a_code_and_the_connection_lives_on() {
     check(r#"{"type":"unsubscribe","channel":"nonsense","id":7}"#, "bad_channel", json!(7));
     check(r#"{"type":"subscribe","channel":"t:a","since":"x","id":7}"#, "bad_cursor", json!(7));
     check(r#"{"type":"subscribe","channel":"t:a","since":-1,"id":7}"#, "bad_cursor", json!(7));
-    check(r#"{"type":"subscribe","channel":"t:a","filter":{},"id":7}"#, "unsupported", json!(7));
+    check(r#"{"type":"subscribe","channel":"t:a","filter":{"types":[]},"id":7}"#, "bad_filter", json!(7));
+    check(r#"{"type":"filter","filter":{"event_types":["bogus"]},"id":7}"#, "unknown_event_type", json!(7));
     check(r#"{"type":"subscribe","channel":"t:a","on_slow":"close","id":7}"#, "unsupported", json!(7));
     check(&format!("{{\"type\":\"ping\",\"x\":{}", "[".repeat(100_000)), "bad_message", Value::Null);
     assert_eq!(client.ask(r#"{"type":"list"}"#)["channels"], json!([]), "nothing of all that was subscribed");
@@ -286,8 +287,66 @@ fn a_second_subscription_begins_at_the_position_of_the_first() {
     for seq in begin + 1..=after {
         assert_eq!(client.next()["seq"], seq);
     }
-    let refused = client.ask(r#"{"type":"subscribe","channel":"t:c","since":0,"id":1}"#);
-    assert_eq!((&refused["code"], &refused["id"]), (&json!("unsupported"), &json!(1)));
+}
+
+#[test]
+fn channels_added_since_an_earlier_event_are_replayed_in_a_bracket() {
+    let server = ServerProcess::start(&[]);
+    let mut publisher = Publisher::connect(server.public);
+    for (channel, data) in [("t:a", "1"), ("t:b", "2"), ("t:a", "3"), ("t:b", "4"), ("t:b/c", "5")] {
+        publisher.publish(channel, data);
+    }
+    let mut client = Client::open(server.public, "/ws?channel=t:b/c&since=0");
+    assert_eq!(client.next()["type"], "subscribed");
+    assert_eq!(client.next()["seq"], 5);
+    client.send(r#"{"type":"subscribe","channel":"t:b","since":0,"id":1}"#);
+    let bracket = client.next();
+    assert_eq!(bracket, json!({"type": "replay", "channels": ["t:b"], "from": 1, "to": 5, "id": 1}));
+    assert_eq!(
+        (client.next()["seq"].clone(), client.next()["seq"].clone()),
+        (json!(2), json!(4)),
+        "not 5 again"
+    );
+    let end = client.next();
+    assert_eq!((&end["type"], &end["seq"], &end["id"]), (&json!("subscribed"), &json!(5), &json!(1)));
+    publisher.publish("t:b", "6");
+    assert_eq!(client.next()["seq"], 6);
+}
+
+#[test]
+fn the_last_events_of_a_channel_come_first_if_asked_for() {
+    let server = ServerProcess::start(&[]);
+    let mut publisher = Publisher::connect(server.public);
+    for (channel, data) in [("t:a", "1"), ("t:b", "2"), ("t:a", "3"), ("t:b", "4")] {
+        publisher.publish(channel, data);
+    }
+    let mut client = Client::open(server.public, "/ws");
+    client.send(r#"{"type":"subscribe","channels":["t:a","t:b"],"last":1}"#);
+    assert_eq!(client.next()["type"], "replay");
+    assert_eq!((client.next()["seq"].clone(), client.next()["seq"].clone()), (json!(3), json!(4)));
+    assert_eq!(
+        (client.next()["seq"].clone(), client.next()["seq"].clone()),
+        (json!(4), json!(4)),
+        "subscribed"
+    );
+    publisher.publish("t:a", "5");
+    assert_eq!(client.next()["seq"], 5);
+}
+
+#[test]
+fn a_filter_holds_for_everything_after_the_number_it_is_answered_with() {
+    let server = ServerProcess::start(&[]);
+    let mut publisher = Publisher::connect(server.public);
+    let (mut client, _) = Client::subscribed(server.public, "t:a");
+    let answer = client.ask(r#"{"type":"filter","filter":{"event_types":["push"],"tags":["red"]},"id":9}"#);
+    assert_eq!(answer, json!({"type": "filtered", "seq": 0, "id": 9}));
+    publisher.post("/publish", r#"[{"channel":"t:a","event":"push"},{"channel":"t:a","event":"pr.opened","tags":["red"]},{"channel":"t:a","event":"push","tags":["blue","red"]}]"#);
+    assert_eq!(client.next()["seq"], 3);
+    client.ask(r#"{"type":"filter","filter":{"event_types":[]}}"#);
+    publisher.publish("t:a", "1");
+    client.ask(r#"{"type":"filter","filter":{}}"#);
+    publisher.publish("t:a", "2");
+    assert_eq!(client.next()["seq"], 5, "nothing of 4, for an empty list lets nothing through");
 }
 
 #[test]

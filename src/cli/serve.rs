@@ -10,6 +10,9 @@ use signal_hook::iterator::Signals;
 use super::Failure;
 use super::units::parse_bytes;
 use crate::server::{Config, Server};
+use crate::session::settings::Settings;
+use crate::words::dialect::Dialect;
+use crate::words::kind::{self, KindError};
 use crate::words::limits::Limits;
 
 /// Runs the server until SIGTERM or SIGINT, then drains: publishers get 503, what was accepted is delivered, every
@@ -37,6 +40,12 @@ pub(super) struct ServeFlags {
     /// Subscriptions of one connection, at most.
     #[arg(long, env = "FANFARE_MAX_SUBSCRIPTIONS", default_value_t = Limits::default().subscriptions_max)]
     max_subscriptions: usize,
+    /// Custom kinds that filters may name, separated by commas; those with a dot in them need not be told.
+    #[arg(long, env = "FANFARE_KINDS", value_delimiter = ',', value_name = "KIND", value_parser = parse_kind)]
+    kinds: Vec<String>,
+    /// The dialect of /ws for clients that name none: native, engram or guts.
+    #[arg(long, env = "FANFARE_DIALECT", default_value = "native", value_parser = parse_dialect)]
+    dialect: Dialect,
     /// After this long without an event a client is sent its cursor, so that silence never ages into a gap.
     #[arg(long, env = "FANFARE_QUIET_AFTER", default_value = "30s", value_parser = humantime::parse_duration)]
     quiet_after: Duration,
@@ -123,6 +132,7 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         retain_bytes: flags.retain_bytes,
         connections_max: flags.max_connections.min(descriptors().saturating_sub(DESCRIPTORS_OWN)),
         subscriptions_max: flags.max_subscriptions,
+        custom_kinds: flags.kinds.clone(),
         quiet_after: flags.quiet_after,
         ping_every: flags.ping_every,
         stall_max: flags.stall_max,
@@ -131,7 +141,18 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         ..Limits::default()
     };
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
-    Ok(Config { listen: flags.listen, admin_listen: flags.admin_listen, loops, limits, demo_rate })
+    let settings = Settings { dialect: flags.dialect };
+    Ok(Config { listen: flags.listen, admin_listen: flags.admin_listen, loops, limits, settings, demo_rate })
+}
+
+fn parse_kind(text: &str) -> Result<String, KindError> {
+    kind::normalise(text).map(Into::into)
+}
+
+fn parse_dialect(text: &str) -> Result<Dialect, &'static str> {
+    let known =
+        Dialect::parse(text).filter(|dialect| !matches!(dialect, Dialect::Sdk | Dialect::CloudEvents));
+    known.ok_or("native, engram or guts")
 }
 
 const LOOPS_MAX: usize = 256;

@@ -1,15 +1,19 @@
 //! One connection of a loop.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::log::Form;
+use crate::reader::{Sieve, Subscription};
 use crate::session::http::HttpReader;
 use crate::session::request::Door;
 use crate::wire::http::ResponseContext;
 use crate::wire::websocket::Decoder;
 use crate::words::channel::Pattern;
+use crate::words::dialect::Dialect;
+use crate::words::filter::Filter;
 use crate::words::limits::Limits;
 
 /// A connection: a link, what is said over it, and a cursor into the log.
@@ -49,8 +53,14 @@ pub(super) struct Connection<L> {
     /// It counts against the bound on connections.
     pub(super) has_place: bool,
     pub(super) delivery: Delivery,
-    pub(super) form: Form,
-    pub(super) patterns: SmallVec<[Pattern; 1]>,
+    pub(super) speech: Speech,
+    pub(super) subscriptions: SmallVec<[Subscription; 1]>,
+    /// What must be true of every event it gets.
+    pub(super) filter: Option<Arc<Filter>>,
+    /// Older events that it is being sent before it goes on from `next`; its input waits meanwhile.
+    pub(super) replay: Option<Box<Replay>>,
+    /// The loop's position when it became a stream.
+    pub(super) opened_at: u64,
     /// The cursor: every matching event below it was sent. For a live connection the loop's own position counts where
     /// that is further.
     pub(super) next: u64,
@@ -76,12 +86,50 @@ pub(super) enum Session {
 /// How events reach a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// It has no subscription.
+    /// It is no stream.
     None,
     /// By the loop's fan-out.
     Live,
     /// By itself, from its cursor, until it has caught up with the loop.
     Lagging,
+}
+
+/// In which form a stream's events are written, and in whose words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Speech {
+    pub(super) form: Form,
+    pub(super) dialect: Dialect,
+}
+
+impl Default for Speech {
+    fn default() -> Speech {
+        Speech { form: Form::WebSocket, dialect: Dialect::Native }
+    }
+}
+
+/// Older events on their way to a stream.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// What they are of. A bracket's subscriptions are added when it ends; otherwise they are there already.
+    pub(super) added: SmallVec<[Subscription; 1]>,
+    /// The texts to answer with at the end of a bracket, and the command's id; nothing if there is no bracket.
+    pub(super) bracket: Option<(Vec<String>, Option<String>)>,
+    /// Which.
+    pub(super) what: Older,
+}
+
+/// Which older events.
+#[derive(Debug)]
+pub(super) enum Older {
+    /// All wanted ones of a range.
+    Range {
+        /// The first that has not been sent.
+        next: u64,
+        /// Those before this.
+        end: u64,
+    },
+    /// These; ascending.
+    List(VecDeque<u64>),
 }
 
 /// A request whose answer is still due.
@@ -145,8 +193,11 @@ impl<L> Connection<L> {
             finished: false,
             has_place: true,
             delivery: Delivery::None,
-            form: Form::WebSocket,
-            patterns: SmallVec::new(),
+            speech: Speech::default(),
+            subscriptions: SmallVec::new(),
+            filter: None,
+            replay: None,
+            opened_at: 0,
             next: 0,
             marks: NO_MARK,
             clock: Clock {
@@ -164,13 +215,31 @@ impl<L> Connection<L> {
     /// Whether its input waits until some of its answers are gone.
     pub(super) fn is_paused(&self, limits: &Limits) -> bool {
         self.deaf
+            || self.replay.is_some()
             || limits.requests_in_flight_max <= self.waiting.len()
             || limits.answers_bytes_high <= self.out.len() + self.ready_bytes
+    }
+
+    /// What its filters let through.
+    pub(super) fn sieve(&self) -> Sieve<'_> {
+        Sieve { filter: self.filter.as_deref(), subscriptions: &self.subscriptions }
+    }
+
+    /// What it gets: the patterns of its subscriptions in their scopes, and announcements.
+    pub(super) fn patterns(&self) -> SmallVec<[Pattern; 4]> {
+        let own = self.subscriptions.iter().filter_map(|subscription| subscription.scoped.clone());
+        own.chain(std::iter::once(Pattern::announcements())).collect()
     }
 
     /// Whether there is anything that could be sent now.
     pub(super) fn has_output(&self) -> bool {
         !self.out.is_empty() || self.marks != NO_MARK || self.delivery == Delivery::Lagging
+    }
+
+    /// Whether its dialect has a word for the cursor of a quiet stream, or a comment to show that it lives.
+    pub(super) fn dialect_has_cursors(&self) -> bool {
+        self.speech.form != Form::WebSocket
+            || matches!(self.speech.dialect, Dialect::Native | Dialect::CloudEvents)
     }
 
     /// The next moment at which something may be due.
@@ -182,6 +251,8 @@ impl<L> Connection<L> {
             // While answers are due or under way, it is for us or for the network to be quick, not for the peer.
             Session::Http(_) if !self.waiting.is_empty() || !self.out.is_empty() => u64::MAX,
             Session::Http(_) | Session::Closing | Session::Taken => clock.until_ms,
+            // A peer whose input waits cannot be heard.
+            Session::WebSocket(_) if self.replay.is_some() => u64::MAX,
             Session::WebSocket(_) => match clock.ping {
                 Ping::None => after(clock.ping_ms, limits.ping_every),
                 Ping::Sent => after(clock.ping_ms, limits.pong_deadline),
@@ -189,7 +260,7 @@ impl<L> Connection<L> {
             },
             Session::Sse => u64::MAX,
         };
-        if self.delivery == Delivery::Live {
+        if self.delivery == Delivery::Live && self.dialect_has_cursors() {
             deadline = deadline.min(after(clock.event_ms, limits.quiet_after));
         }
         if clock.stalled_ms != 0 {

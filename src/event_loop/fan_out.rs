@@ -135,6 +135,11 @@ impl FanOut {
         &self.runs[run as usize].seqs
     }
 
+    /// The channel of a run.
+    pub(super) fn route_of(&self, run: u32) -> Option<ChannelId> {
+        self.runs[run as usize].route
+    }
+
     /// Ends the turn: all marks are done with.
     pub(super) fn clear(&mut self) {
         for run in &mut self.runs[..self.runs_len] {

@@ -4,33 +4,44 @@
 //! one list of slices, built once. A short write makes a connection *lagging*: from then on it costs nothing per event
 //! until its socket takes bytes again; then it reads the log from its own cursor, in turns, until it has caught up.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::catch_up::{Ahead, Matcher, begin, select};
-use super::connection::{Connection, Delivery, NO_MARK, Session};
+use super::connection::{Connection, Delivery, NO_MARK, Older, Replay, Session, Speech};
+use super::fan_out::FanOut;
+use super::render::Rendered;
 use super::{EventLoop, Link, Stage};
-use crate::log::{Form, Held, Pass, Piece};
-use crate::session::reply::{self, Gap};
-use crate::wire::sse::{Field, push_block};
-use crate::wire::websocket::push_text;
-use crate::words::cursor::{Epoch, GapCause};
+use crate::log::{Held, Log, Names, Pass, Piece};
+use crate::reader::{Ahead, EventView, Selector, Sieve, begin, select};
+use crate::words::channel::Pattern;
+use crate::words::cursor::{Epoch, Gap, GapCause};
+use crate::words::dialect::Dialect;
 use crate::words::limits::{CATCH_UP_EVENTS_MAX, WRITE_BYTES_MAX, WRITE_SLICES_MAX};
+
+/// What a batch was made from, if that can be used again: a run, from which of its events, in which form, and through
+/// whose filter.
+type MadeFrom = (u32, usize, Speech, Option<usize>);
+
+/// Runs of this turn as filters (by address, since each is kept once) let them through, and where looking at them had
+/// to end.
+pub(super) type Sifted = HashMap<(u32, usize), (Vec<u64>, Option<u64>), foldhash::fast::RandomState>;
 
 /// Frames gathered for one write.
 #[derive(Default)]
 struct Batch<'pass> {
     slices: Vec<IoSlice<'pass>>,
+    /// Frames in other words than the log's, instead of `slices`.
+    owned: Vec<u8>,
     /// The piece that the last slice stands for, to be joined with the next.
     last: Option<Piece<'pass>>,
     /// Each event, with the bytes up to its end.
     ends: Vec<(u64, usize)>,
     /// Where the next event after these begins, if not all fitted.
     rest: Option<u64>,
-    /// What the batch was made from, if that can be used again: a run, from which of its events, in which form.
-    made_from: Option<(u32, usize, Form)>,
+    made_from: Option<MadeFrom>,
 }
 
 impl<'pass> Batch<'pass> {
@@ -39,28 +50,48 @@ impl<'pass> Batch<'pass> {
     }
 
     /// Gathers the frames of `seqs`, as many as one write takes.
-    fn gather(&mut self, pass: &'pass Pass<'_>, seqs: impl Iterator<Item = u64>, form: Form) {
+    fn gather(
+        &mut self,
+        epoch: Epoch,
+        pass: &'pass Pass<'_>,
+        seqs: impl Iterator<Item = u64>,
+        speech: Speech,
+        rendered: &mut Rendered,
+    ) {
         self.slices.clear();
         self.ends.clear();
+        self.owned.clear();
         (self.last, self.rest, self.made_from) = (None, None, None);
         for seq in seqs {
             let bytes = self.bytes();
             let is_full = WRITE_SLICES_MAX - PIECES_MAX < self.slices.len() || WRITE_BYTES_MAX <= bytes;
-            let Some(frame) = (if is_full { None } else { held(pass.frame(seq, form)) }) else {
+            let added = match is_full {
+                true => None,
+                false if speech.dialect == Dialect::Native => self.add(pass, seq, speech),
+                false => held(EventView::read(epoch, pass, seq))
+                    .map(|event| rendered.push(&mut self.owned, &event, speech)),
+            };
+            let Some(added) = added else {
                 self.rest = Some(seq);
                 break;
             };
-            for piece in frame.pieces() {
-                match self.last.and_then(|last| last.joined(piece)) {
-                    Some(joined) => {
-                        self.slices.pop();
-                        self.push(joined);
-                    }
-                    None => self.push(piece),
-                }
-            }
-            self.ends.push((seq, bytes + frame.bytes()));
+            self.ends.push((seq, bytes + added));
         }
+    }
+
+    /// Adds the frame of `seq` as the log has it; returns its length.
+    fn add(&mut self, pass: &'pass Pass<'_>, seq: u64, speech: Speech) -> Option<usize> {
+        let frame = held(pass.frame(seq, speech.form))?;
+        for piece in frame.pieces() {
+            match self.last.and_then(|last| last.joined(piece)) {
+                Some(joined) => {
+                    self.slices.pop();
+                    self.push(joined);
+                }
+                None => self.push(piece),
+            }
+        }
+        Some(frame.bytes())
     }
 
     fn push(&mut self, piece: Piece<'pass>) {
@@ -70,6 +101,9 @@ impl<'pass> Batch<'pass> {
 
     /// The bytes from `from` to the end of the frame that `from` lies in.
     fn rest_of_frame(&self, from: usize, end: usize) -> Vec<u8> {
+        if !self.owned.is_empty() {
+            return self.owned[from..end].to_vec();
+        }
         let mut rest = Vec::with_capacity(end - from);
         let mut start = 0;
         for slice in &self.slices {
@@ -125,6 +159,8 @@ impl<L: Link> EventLoop<L> {
             }
         }
         self.fan_out.clear();
+        self.rendered.clear();
+        self.sifted.clear();
         if self.to_flush.is_empty() {
             // Keeps the memory of the list.
             self.to_flush = to_flush;
@@ -137,25 +173,54 @@ impl<L: Link> EventLoop<L> {
         let position = self.fan_out.position();
         let Some(connection) = self.connections.get_mut(key) else { return };
         let marks = std::mem::replace(&mut connection.marks, NO_MARK);
-        let (next, form) = (connection.next, connection.form);
+        let (next, speech) = (connection.next, connection.speech);
         let only_run = {
             let mut runs = self.fan_out.runs_from(marks);
             runs.next().filter(|_| runs.next().is_none())
         };
-        if let Some(run) = only_run {
-            let seqs = self.fan_out.run(run);
-            let first = seqs.partition_point(|seq| *seq < next);
-            let made_from = Some((run, first, form));
-            if batch.made_from != made_from {
-                batch.gather(pass, seqs[first..].iter().copied(), form);
-                batch.made_from = made_from;
+        let sieve = connection.sieve();
+        let (epoch, rendered) = (self.hub.epoch, &mut self.rendered);
+        match only_run {
+            Some(run) if sieve.is_open() => {
+                let seqs = self.fan_out.run(run);
+                let first = seqs.partition_point(|seq| *seq < next);
+                let made_from = Some((run, first, speech, None));
+                if batch.made_from != made_from {
+                    batch.gather(epoch, pass, seqs[first..].iter().copied(), speech, rendered);
+                    batch.made_from = made_from;
+                }
             }
-        } else {
-            let all = self.fan_out.runs_from(marks).flat_map(|run| self.fan_out.run(run)).copied();
-            let mut seqs: SmallVec<[u64; 64]> = all.filter(|seq| next <= *seq).collect();
-            seqs.sort_unstable();
-            batch.gather(pass, seqs.into_iter(), form);
+            Some(run) if !sieve.has_own_filters() => {
+                let filter = connection.filter.as_ref().map_or(0, |filter| Arc::as_ptr(filter).addr());
+                let (seqs, rest) = self.sifted.entry((run, filter)).or_insert_with(|| {
+                    let mut seqs = Vec::new();
+                    let rest = sift(&self.hub.log, pass, &self.fan_out, run, 0, sieve, &mut seqs);
+                    (seqs, rest)
+                });
+                let first = seqs.partition_point(|seq| *seq < next);
+                let made_from = Some((run, first, speech, Some(filter)));
+                if batch.made_from != made_from {
+                    batch.gather(epoch, pass, seqs[first..].iter().copied(), speech, rendered);
+                    batch.rest = batch.rest.or(*rest);
+                    batch.made_from = made_from;
+                }
+            }
+            _ => {
+                let mut seqs: Vec<u64> = Vec::new();
+                let mut rest = None;
+                for run in self.fan_out.runs_from(marks) {
+                    let cut = sift(&self.hub.log, pass, &self.fan_out, run, next, sieve, &mut seqs);
+                    rest = rest.into_iter().chain(cut).min();
+                }
+                seqs.sort_unstable();
+                if let Some(rest) = rest {
+                    seqs.truncate(seqs.partition_point(|seq| *seq < rest));
+                }
+                batch.gather(epoch, pass, seqs.into_iter(), speech, rendered);
+                batch.rest = batch.rest.or(rest);
+            }
         }
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.writable {
             self.write(key, batch, position);
         } else {
@@ -187,30 +252,19 @@ impl<L: Link> EventLoop<L> {
         let names = log.names();
         let Some(names) = names.as_ref() else { return };
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let (from, form) = (connection.next, connection.form);
+        if let Some(replay) = connection.replay.take() {
+            return self.send_older(key, log, names, replay);
+        }
+        let from = connection.next;
         let mut seqs = Vec::new();
-        let patterns = std::mem::take(&mut connection.patterns);
-        let mut matcher = Matcher::new(&patterns, names);
-        let ahead = select(log, &mut matcher, from, end, CATCH_UP_EVENTS_MAX, &mut seqs);
-        let upto = match ahead {
+        let patterns = connection.patterns();
+        let mut selector = Selector::new(&patterns, names, connection.sieve());
+        let upto = match select(log, &mut selector, from, end, CATCH_UP_EVENTS_MAX, &mut seqs) {
             Ahead::Upto(upto) => upto,
-            Ahead::Lapped => {
-                let (resumed, missing) = begin(log, &patterns, from);
-                if let Some(range) = missing {
-                    let gap = Gap { range: Some(range), cause: GapCause::Lapped, old: None };
-                    connection.tell_gap(hub.epoch, &gap);
-                }
-                resumed
-            }
+            Ahead::Lapped => self.skip_lost(key, &patterns, from),
         };
-        drop(matcher);
-        connection.patterns = patterns;
         // The loop's own position may be behind where a gap ends.
-        let upto = upto.max(from);
-        let pass = log.pass();
-        let mut batch = Batch::default();
-        batch.gather(&pass, seqs.into_iter(), form);
-        self.write(key, &batch, upto);
+        self.send(key, log, seqs, upto.max(from));
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.delivery == Delivery::Lagging && connection.writable {
             if end <= connection.next {
@@ -226,20 +280,100 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
+    /// Tells a connection of what it has lost of `patterns` from `from` on; returns where it can go on.
+    fn skip_lost(&mut self, key: usize, patterns: &[Pattern], from: u64) -> u64 {
+        let (resumed, missing) = begin(&self.hub.log, patterns, from);
+        if let Some(range) = missing {
+            self.tell_gap(key, &Gap { range: Some(range), cause: GapCause::Lapped, old: None });
+        }
+        resumed
+    }
+
+    /// Gathers and writes `seqs` for one connection alone.
+    fn send(&mut self, key: usize, log: &Log, seqs: Vec<u64>, upto: u64) {
+        let Some(speech) = self.connections.get(key).map(|connection| connection.speech) else { return };
+        let pass = log.pass();
+        let mut batch = Batch::default();
+        batch.gather(self.hub.epoch, &pass, seqs.into_iter(), speech, &mut Rendered::default());
+        self.write(key, &batch, upto);
+    }
+
+    /// Sends a connection the next of its older events, and what follows when those are all gone.
+    fn send_older(&mut self, key: usize, log: &Log, names: &Names, mut replay: Box<Replay>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        // Its own cursor stands still meanwhile; the one of the replay takes its place for the write.
+        let position = connection.next;
+        let mut seqs = Vec::new();
+        let upto = match &mut replay.what {
+            Older::Range { next, end } => {
+                let patterns: SmallVec<[Pattern; 4]> =
+                    replay.added.iter().filter_map(|held| held.scoped.clone()).collect();
+                let wanted = Sieve { filter: connection.filter.as_deref(), subscriptions: &replay.added };
+                let mut selector = Selector::new(&patterns, names, wanted).except(connection.sieve());
+                let from = *next;
+                match select(log, &mut selector, from, *end, CATCH_UP_EVENTS_MAX, &mut seqs) {
+                    Ahead::Upto(upto) => upto.max(from),
+                    Ahead::Lapped => self.skip_lost(key, &patterns, from).clamp(from, *end),
+                }
+            }
+            Older::List(list) => {
+                while let Some(seq) = list.front().copied().filter(|seq| log.slot(*seq).is_none()) {
+                    list.pop_front();
+                    let gap = Gap { range: Some((seq, seq)), cause: GapCause::Lapped, old: None };
+                    self.tell_gap(key, &gap);
+                }
+                seqs.extend(list.iter().take(CATCH_UP_EVENTS_MAX));
+                list.get(seqs.len()).copied().unwrap_or(position)
+            }
+        };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.next = 0;
+        self.send(key, log, seqs, upto);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let sent_upto = std::mem::replace(&mut connection.next, position);
+        let is_over = match &mut replay.what {
+            Older::Range { next, end } => {
+                *next = sent_upto;
+                *end <= sent_upto
+            }
+            Older::List(list) => {
+                while list.front().is_some_and(|seq| *seq < sent_upto) {
+                    list.pop_front();
+                }
+                list.is_empty()
+            }
+        };
+        if !is_over {
+            connection.replay = Some(replay);
+        } else {
+            if let Some((texts, id)) = replay.bracket {
+                self.confirm(key, texts.iter(), position, id.as_deref());
+            }
+            self.add_subscriptions(key, replay.added);
+            // Its input has waited.
+            self.want_read(key);
+        }
+        if self.connections.get(key).is_some_and(|connection| connection.writable) {
+            self.want_flush(key);
+        }
+    }
+
     /// Writes the outbox and `batch`, and moves the cursor: to `upto` if everything went out, which is where the
     /// connection then stands.
     fn write(&mut self, key: usize, batch: &Batch<'_>, upto: u64) {
         let now_ms = self.now.mono_ms;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let total = connection.out.len() + batch.bytes();
+        let owned = [IoSlice::new(&batch.owned)];
+        let slices = if batch.owned.is_empty() { &batch.slices[..] } else { &owned };
         let result = if total == 0 {
             Ok(0)
         } else if connection.out.is_empty() {
-            write_once(&mut connection.link, &batch.slices)
+            write_once(&mut connection.link, slices)
         } else {
             let out = IoSlice::new(connection.out.as_slice());
             let all: SmallVec<[IoSlice<'_>; 16]> =
-                std::iter::once(out).chain(batch.slices.iter().copied()).collect();
+                std::iter::once(out).chain(slices.iter().copied()).collect();
             write_once(&mut connection.link, &all)
         };
         let (wrote, count) = match result {
@@ -285,6 +419,35 @@ impl<L: Link> EventLoop<L> {
     }
 }
 
+/// Puts the events of `run` from `next` on that pass `sieve` into `seqs`. Returns the first that could not be looked at,
+/// because it is no longer held or the pass is full.
+fn sift(
+    log: &Log,
+    pass: &Pass<'_>,
+    fan_out: &FanOut,
+    run: u32,
+    next: u64,
+    sieve: Sieve<'_>,
+    seqs: &mut Vec<u64>,
+) -> Option<u64> {
+    let events = fan_out.run(run).iter().copied().filter(|seq| next <= *seq);
+    let names = log.names();
+    let names: Option<&Names> = Option::as_ref(&names).map(|names| &**names);
+    let route = fan_out.route_of(run).and_then(|route| names?.name(route));
+    let Some(route) = route.filter(|_| !sieve.is_open()) else {
+        seqs.extend(events);
+        return None;
+    };
+    for seq in events {
+        match pass.labels(seq) {
+            Held::Here(labels) if sieve.passes(route.as_str(), labels) => seqs.push(seq),
+            Held::Here(_) => {}
+            Held::Lapped | Held::PassFull => return Some(seq),
+        }
+    }
+    None
+}
+
 /// One write, begun again if a signal came between.
 fn write_once(link: &mut impl Link, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     loop {
@@ -322,17 +485,5 @@ impl<L> Connection<L> {
             self.delivery = Delivery::Lagging;
         }
         whole as u64 + u64::from(is_cut)
-    }
-
-    /// Tells of events that will not come.
-    fn tell_gap(&mut self, epoch: Epoch, gap: &Gap) {
-        let text = reply::gap(gap);
-        if self.form == Form::WebSocket {
-            return push_text(self.out.tail(), &text);
-        }
-        let id = gap.range.map(|(_, to)| format!("{epoch}-{to}"));
-        let id = id.as_deref().and_then(|id| Field::new(id).ok());
-        let name = if self.form == Form::SseUnnamed { None } else { Field::new("gap").ok() };
-        push_block(self.out.tail(), id, name, &text);
     }
 }

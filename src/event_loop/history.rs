@@ -1,37 +1,55 @@
 //! `GET /history`: events after a cursor, in one answer, and whether they are all.
 
-use super::catch_up::{Ahead, Matcher, begin, select};
 use super::control::JSON;
-use super::resume::start;
 use super::{EventLoop, Link};
 use crate::log::Held;
-use crate::session::reply::{self, Gap};
-use crate::session::request::Subscription;
+use crate::reader::{Ahead, Selector, Sieve, Subscription, begin, newest, select, start};
+use crate::session::reply;
+use crate::session::request::Wish;
 use crate::wire::http::{Response, problem};
 use crate::words::channel::Pattern;
-use crate::words::cursor::GapCause;
+use crate::words::cursor::{Gap, GapCause};
 
 impl<L: Link> EventLoop<L> {
     /// The answer: `events`, `complete` (nothing is missing between the cursor and the last of them) or the `gap`,
     /// `more` (there are further ones), and `next`, the cursor to go on from.
-    pub(super) fn history(&self, subscription: &Subscription, limit: usize) -> Response {
+    pub(super) fn history(&self, wish: Wish, limit: usize) -> Response {
         let log = &*self.hub.log;
+        let filter = Some(&wish.filter);
+        let held = |(pattern, _)| Subscription::new(pattern, None, filter, 0);
+        let subscriptions: Vec<Subscription> = wish.patterns.into_iter().map(held).collect();
         let patterns: Vec<Pattern> =
-            subscription.patterns.iter().map(|(pattern, _)| pattern.clone()).collect();
+            subscriptions.iter().filter_map(|subscription| subscription.scoped.clone()).collect();
         let published = log.published();
-        let begin_at = start(&self.hub, &patterns, subscription.since.as_ref(), published);
+        let begin_at = start(log, self.hub.epoch, &patterns, wish.since.as_ref(), published);
         let names = log.names();
         let Some(names) = names.as_ref() else {
             return problem(503, "starting", "The log is not there yet.");
         };
-        let mut matcher = Matcher::new(&patterns, names);
+        let mut selector = Selector::new(&patterns, names, Sieve { filter, subscriptions: &subscriptions });
         let (mut next, mut gap) = (begin_at.next, begin_at.gap);
+        let mut last = match wish.last.map(|count| newest(log, &selector, count, published)) {
+            Some(Err(error)) => return problem(400, "too_many", &error.to_string()),
+            Some(Ok(list)) => Some(list),
+            None => None,
+        };
+        if let Some(first) = last.as_ref().and_then(|list| list.first()) {
+            next = *first;
+        }
         let mut body = Vec::with_capacity(1024);
         body.extend_from_slice(b"{\"events\":[");
         let (mut events, mut bytes) = (0, 0);
         let mut seqs = Vec::new();
         'collect: while next < published && events < limit {
-            match select(log, &mut matcher, next, published, limit - events, &mut seqs) {
+            let ahead = match last.take() {
+                Some(list) => {
+                    seqs = list;
+                    seqs.truncate(limit);
+                    Ahead::Upto(published)
+                }
+                None => select(log, &mut selector, next, published, limit - events, &mut seqs),
+            };
+            match ahead {
                 Ahead::Lapped => {
                     // Overtaken while reading: what is already in the answer stays, the rest begins after the gap.
                     if 0 < events {

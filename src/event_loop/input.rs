@@ -5,9 +5,14 @@ use std::ops::ControlFlow;
 
 use super::connection::{Connection, Session, Waiting};
 use super::control::{JSON, published};
+use super::stream::Order;
 use super::{ConnectionId, EventLoop, Link};
 use crate::sequencer::{Origin, Refusal, Submission};
 use crate::session::command::{self, Verb};
+use crate::session::dialect::engram::{self, FilterUpdate};
+use crate::session::dialect::guts::{self, Spelling};
+use crate::session::dialect::health;
+use crate::session::dialect::stats::Stats;
 use crate::session::http::{Flow, HttpReader, Standing};
 use crate::session::publish::Publications;
 use crate::session::reply;
@@ -15,6 +20,8 @@ use crate::session::request::{self, Health, Request};
 use crate::web;
 use crate::wire::http::{RequestHead, Response, ResponseContext, Version, problem};
 use crate::wire::websocket::{Decoder, Message, close, push_close, push_pong, push_text};
+use crate::words::dialect::Dialect;
+use crate::words::filter::{Filter, Words};
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 4;
@@ -187,7 +194,7 @@ impl<L: Link> EventLoop<L> {
         };
         let hub = std::sync::Arc::clone(&self.hub);
         let must_wait = !connection.waiting.is_empty();
-        let response = match request::parse(head, body, connection.door, &hub.limits) {
+        let response = match request::parse(head, body, connection.door, &hub.limits, &self.settings) {
             Ok(Request::Publish { publications, is_batch }) => {
                 return self.publish_http(key, publications, is_batch, context);
             }
@@ -196,18 +203,17 @@ impl<L: Link> EventLoop<L> {
                 "pipelined_stream",
                 "A stream cannot follow requests whose answers are still due.",
             ),
-            Ok(Request::WebSocket(subscription)) => {
-                return self.open_websocket(key, head, &subscription, context);
-            }
-            Ok(Request::Events { subscription, unnamed }) => {
+            Ok(Request::WebSocket(wish)) => return self.open_websocket(key, head, wish, context),
+            Ok(Request::Events { wish, unnamed }) => {
                 if body.is_empty() {
-                    return self.open_events(key, &subscription, unnamed);
+                    return self.open_events(key, wish, unnamed, context);
                 }
                 problem(400, "unexpected_body", "A request for a stream has no body.")
             }
-            Ok(Request::History { subscription, limit }) => self.history(&subscription, limit),
+            Ok(Request::History { wish, limit }) => self.history(wish, limit),
             Ok(Request::Health(which)) => self.health(which),
             Ok(Request::Stats) => self.stats(),
+            Ok(Request::RealtimeStats) => self.realtime_stats(),
             Ok(Request::Page(path)) => web::page(&path),
             Ok(Request::Options(allowed)) => Response::new(204).header("Allow", allowed),
             Err(refusal) => *refusal,
@@ -306,9 +312,9 @@ impl<L: Link> EventLoop<L> {
         connection.heard(self.now.mono_ms);
         match message {
             Message::Text(text) => self.command(key, text),
-            Message::Binary(_) => {
-                self.say(key, &reply::error("bad_message", "binary messages are not understood", None))
-            }
+            // The reference dialects never had an answer to it.
+            Message::Binary(_) if connection.speech.dialect != Dialect::Native => {}
+            Message::Binary(_) => self.refuse(key, "bad_message", "binary messages are not understood", None),
             Message::Ping(payload) => {
                 push_pong(connection.out.tail(), payload);
                 self.want_flush(key);
@@ -327,6 +333,12 @@ impl<L: Link> EventLoop<L> {
     }
 
     fn command(&mut self, key: usize, text: &str) {
+        match self.dialect_of(key) {
+            Dialect::Native | Dialect::CloudEvents => {}
+            Dialect::Guts => return self.guts_command(key, text, Spelling::Hub),
+            Dialect::Sdk => return self.guts_command(key, text, Spelling::Sdk),
+            Dialect::Engram => return self.engram_update(key, text),
+        }
         let command = match command::parse(text, &self.hub.limits) {
             Ok(command) => command,
             Err(error) => {
@@ -335,7 +347,10 @@ impl<L: Link> EventLoop<L> {
         };
         let id = command.id.as_deref();
         match command.verb {
-            Verb::Subscribe { patterns, since } => self.subscribe(key, &patterns, since.as_ref(), id),
+            Verb::Subscribe { patterns, since, last, filter } => {
+                self.subscribe(key, Order { wanted: &patterns, since: since.as_ref(), last, filter, id });
+            }
+            Verb::Filter(filter) => self.set_filter(key, filter, id),
             Verb::Unsubscribe { patterns } => self.unsubscribe(key, &patterns, id),
             Verb::List => self.list(key, id),
             Verb::Ping => {
@@ -353,6 +368,49 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
+    /// A command in the dialect `guts`.
+    fn guts_command(&mut self, key: usize, text: &str, spelling: Spelling) {
+        match guts::parse_command(text, spelling) {
+            Ok(guts::Command::Subscribe { pattern, text }) => {
+                let wanted = [(pattern, text)];
+                self.subscribe(
+                    key,
+                    Order { wanted: &wanted, since: None, last: None, filter: None, id: None },
+                );
+            }
+            Ok(guts::Command::Unsubscribe { pattern, text }) => {
+                self.unsubscribe(key, &[(pattern, text)], None);
+            }
+            Ok(guts::Command::Ping) => self.say(key, &guts::pong()),
+            Err(error) => self.say(key, &guts::error(&error.to_string())),
+        }
+    }
+
+    /// What a client of the dialect `engram` says: a filter, or nothing that is understood.
+    fn engram_update(&mut self, key: usize, text: &str) {
+        let filter = match engram::parse_filter_update(text) {
+            FilterUpdate::Ignored => return,
+            FilterUpdate::Reset => Filter::default(),
+            FilterUpdate::Set { event_types, memory_ids, tags } => Filter {
+                kinds: event_types.map(Words::new),
+                ids: memory_ids.map(|ids| Words::new(ids.into_iter().map(|id| id.to_string()))),
+                without_ids: true,
+                tags: tags.map(Words::new),
+                scope: None,
+            },
+        };
+        self.set_filter(key, filter, None);
+    }
+
+    /// Tells a WebSocket client that a command was refused.
+    pub(super) fn refuse(&mut self, key: usize, code: &str, message: &str, id: Option<&str>) {
+        let answer = match self.dialect_of(key) {
+            Dialect::Guts | Dialect::Sdk => guts::error(message),
+            _ => reply::error(code, message, id),
+        };
+        self.say(key, &answer);
+    }
+
     /// Sends a WebSocket client a text.
     pub(super) fn say(&mut self, key: usize, text: &str) {
         if let Some(connection) = self.connections.get_mut(key) {
@@ -363,11 +421,26 @@ impl<L: Link> EventLoop<L> {
 
     fn health(&self, which: Health) -> Response {
         let is_up = which == Health::Live || !self.hub.is_draining();
-        let status = if is_up { "ok" } else { "draining" };
-        let body = format!("{{\"status\":\"{status}\",\"connections\":{}}}\n", self.hub.connections());
+        let streams = self.hub.counters.streams() as usize;
+        let mut body = match which {
+            Health::Live => health::live(streams),
+            Health::Ready => health::ready(is_up, streams),
+        };
+        body.push('\n');
         Response::new(if is_up { 200 } else { 503 })
             .header("Cache-Control", "no-store")
             .body(JSON, body.into_bytes())
+    }
+
+    fn realtime_stats(&self) -> Response {
+        let counters = &self.hub.counters;
+        let stats = Stats {
+            current_connections: counters.streams(),
+            total_connections: counters.streams_total(),
+            total_subscriptions: counters.subscriptions_total(),
+            total_events: self.hub.log.published() - 1,
+        };
+        Response::new(200).header("Cache-Control", "no-store").body(JSON, stats.to_json().into_bytes())
     }
 
     fn stats(&self) -> Response {
@@ -378,7 +451,7 @@ impl<L: Link> EventLoop<L> {
             log.oldest(),
             log.published(),
             self.hub.connections(),
-            self.hub.subscriptions(),
+            self.hub.counters.subscriptions(),
             names.as_ref().map_or(0, |names| names.len()),
             self.hub.desks().len(),
         );

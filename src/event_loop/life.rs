@@ -3,10 +3,9 @@
 use super::connection::{Connection, Delivery, NO_MARK, Outbox, Ping, Session};
 use super::{ConnectionId, EventLoop, Link};
 use crate::session::http::Standing;
-use crate::session::reply;
 use crate::wire::http::{ResponseContext, Version, problem};
-use crate::wire::sse::{Field, push_id_only, push_retry};
-use crate::wire::websocket::{close, push_close, push_ping, push_text};
+use crate::wire::websocket::{close, push_close, push_ping};
+use crate::words::channel::Pattern;
 
 impl<L: Link> EventLoop<L> {
     /// Deals with every deadline that has come.
@@ -89,14 +88,11 @@ impl<L: Link> EventLoop<L> {
     /// Moves the cursor of a client on that nothing has matched for a while.
     fn send_cursor(&mut self, key: usize) {
         let seq = self.position_of(key) - 1;
-        let (epoch, now_ms) = (self.hub.epoch, self.now.mono_ms);
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.clock.event_ms = now_ms;
-        if matches!(connection.session, Session::WebSocket(_)) {
-            push_text(connection.out.tail(), &reply::cursor(seq));
-        } else if let Ok(id) = Field::new(&format!("{epoch}-{seq}")) {
-            push_id_only(connection.out.tail(), id);
+        let now_ms = self.now.mono_ms;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.clock.event_ms = now_ms;
         }
+        self.tell_cursor(key, seq);
         self.want_flush(key);
     }
 
@@ -156,10 +152,8 @@ impl<L: Link> EventLoop<L> {
                 // Spread over one more retry time, so that they do not all come back at once.
                 let retry_ms = retry.as_millis() as u32;
                 let jitter = (key as u32).wrapping_mul(JITTER) % retry_ms.max(1);
-                push_retry(connection.out.tail(), retry_ms + jitter);
-                if let Ok(id) = Field::new(&format!("{epoch}-{seq}")) {
-                    push_id_only(connection.out.tail(), id);
-                }
+                self.tell_retry(key, retry_ms + jitter);
+                self.tell_cursor(key, seq);
             }
             Session::Http(reader) if reader.standing(connection.unread.len()) != Standing::Idle => {
                 let answer =
@@ -211,9 +205,14 @@ impl<L: Link> EventLoop<L> {
 
     fn end_subscriptions(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.delivery = Delivery::None;
-        for pattern in std::mem::take(&mut connection.patterns) {
-            self.end_subscription(key, &pattern);
+        let was_stream = std::mem::replace(&mut connection.delivery, Delivery::None) != Delivery::None;
+        connection.replay = None;
+        for held in std::mem::take(&mut connection.subscriptions) {
+            self.end_subscription(key, &held);
+        }
+        if was_stream {
+            self.leave(key, &Pattern::announcements());
+            self.hub.counters.close_stream();
         }
     }
 }

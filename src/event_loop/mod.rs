@@ -11,7 +11,6 @@
 //!
 //! A turn is always `control → input → table → sequence → fan-out → timers → flush`; it reads the clock once, before.
 
-mod catch_up;
 mod connection;
 mod control;
 mod fan_out;
@@ -20,11 +19,11 @@ mod history;
 mod input;
 mod life;
 mod link;
-mod resume;
+mod render;
 mod stream;
 mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -34,10 +33,14 @@ pub use link::Link;
 use crate::hub::{Desk, Hub, Interest};
 use crate::sequencer::{Sequencer, Step};
 use crate::session::request::Door;
+use crate::session::settings::Settings;
 use crate::table::Table;
+use crate::words::filter::Filter;
 use crate::words::limits::READ_BUFFER_BYTES;
 use connection::{Connection, Delivery, NO_MARK};
 use fan_out::{FanOut, Routed};
+use flush::Sifted;
+use render::Rendered;
 use timers::Timers;
 
 /// The time, read once a turn.
@@ -70,6 +73,7 @@ impl ConnectionId {
 /// One loop: its connections and all that it needs to serve them.
 pub struct EventLoop<L> {
     hub: Arc<Hub>,
+    settings: Arc<Settings>,
     index: usize,
     now: Now,
     connections: Slab<Connection<L>>,
@@ -94,6 +98,14 @@ pub struct EventLoop<L> {
     delivered: u64,
     /// Connections that are being told that there is no place for them.
     turned_away: usize,
+    /// Filters in use, each once.
+    filters: HashSet<Arc<Filter>, foldhash::fast::RandomState>,
+    /// At so many, those that nobody uses any more are looked for.
+    filters_high: usize,
+    /// Frames of this turn in other words than the log's.
+    rendered: Rendered,
+    /// This turn's runs as filters let them through.
+    sifted: Sifted,
 }
 
 /// The sequencer inside the only loop.
@@ -122,11 +134,18 @@ enum Stage {
 impl<L: Link> EventLoop<L> {
     /// The loop of the desk numbered `index`. `sequencer`: the one it runs itself, being the only loop.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, index: usize, sequencer: Option<Sequencer>, now: Now) -> EventLoop<L> {
+    pub fn new(
+        hub: Arc<Hub>,
+        settings: Arc<Settings>,
+        index: usize,
+        sequencer: Option<Sequencer>,
+        now: Now,
+    ) -> EventLoop<L> {
         EventLoop {
             fan_out: FanOut::new(hub.log.published()),
             timers: Timers::new(now.mono_ms),
             hub,
+            settings,
             index,
             now,
             connections: Slab::new(),
@@ -146,6 +165,10 @@ impl<L: Link> EventLoop<L> {
             stage: Stage::Serving,
             delivered: 0,
             turned_away: 0,
+            filters: HashSet::default(),
+            filters_high: stream::FILTERS_HIGH,
+            rendered: Rendered::default(),
+            sifted: Sifted::default(),
         }
     }
 

@@ -1,19 +1,34 @@
-//! Subscriptions of a connection: opening a stream, adding to it, ending it.
+//! Subscriptions of a connection: opening a stream, adding to it, changing its filter, ending it.
+
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::connection::{Delivery, Session};
-use super::resume::{Start, start};
+use super::connection::{Delivery, Older, Replay, Session, Speech};
 use super::{EventLoop, Link};
 use crate::log::Form;
+use crate::reader::{Selector, Sieve, Start, Subscription, newest, start};
+use crate::session::command::limit_message;
+use crate::session::dialect::guts;
 use crate::session::http::Flow;
 use crate::session::reply;
-use crate::session::request::Subscription;
+use crate::session::request::Wish;
 use crate::wire::http::{RequestHead, ResponseContext, websocket_accept};
-use crate::wire::sse::{Field, push_block, push_id_only, push_retry, push_stream_head};
+use crate::wire::sse::push_stream_head;
 use crate::wire::websocket::{Decoder, WebSocketLimits, push_text};
-use crate::words::channel::Pattern;
-use crate::words::cursor::Since;
+use crate::words::channel::{ANNOUNCEMENTS, Pattern};
+use crate::words::cursor::{Gap, Since};
+use crate::words::dialect::Dialect;
+use crate::words::filter::Filter;
+
+/// A command to subscribe, as far as the loop is concerned.
+pub(super) struct Order<'a> {
+    pub(super) wanted: &'a [(Pattern, String)],
+    pub(super) since: Option<&'a Since>,
+    pub(super) last: Option<usize>,
+    pub(super) filter: Option<Filter>,
+    pub(super) id: Option<&'a str>,
+}
 
 impl<L: Link> EventLoop<L> {
     /// Turns an HTTP connection into a WebSocket.
@@ -21,7 +36,7 @@ impl<L: Link> EventLoop<L> {
         &mut self,
         key: usize,
         head: &RequestHead<'_>,
-        subscription: &Subscription,
+        wish: Wish,
         context: ResponseContext,
     ) -> Flow {
         let accept = match websocket_accept(head) {
@@ -38,119 +53,276 @@ impl<L: Link> EventLoop<L> {
             message_bytes_max: self.hub.limits.body_bytes_max,
             fragments_max: self.hub.limits.fragments_max,
         };
+        let filter = self.interned(wish.filter);
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
         accept.write_to(connection.out.tail(), None, &[]);
         connection.session = Session::WebSocket(Box::new(Decoder::new(limits)));
-        connection.form = Form::WebSocket;
+        connection.speech = Speech { form: Form::WebSocket, dialect: wish.dialect };
+        connection.filter = filter;
         self.begin_stream(key);
-        if !subscription.patterns.is_empty() {
-            self.subscribe(key, &subscription.patterns, subscription.since.as_ref(), None);
+        if !wish.patterns.is_empty() {
+            let (since, last) = (wish.since.as_ref(), wish.last);
+            self.subscribe(key, Order { wanted: &wish.patterns, since, last, filter: None, id: None });
         }
         self.want_flush(key);
         Flow::Stop
     }
 
     /// Turns an HTTP connection into a stream of server-sent events.
-    pub(super) fn open_events(&mut self, key: usize, subscription: &Subscription, unnamed: bool) -> Flow {
+    pub(super) fn open_events(
+        &mut self,
+        key: usize,
+        wish: Wish,
+        unnamed: bool,
+        context: ResponseContext,
+    ) -> Flow {
         let retry_ms = self.hub.limits.retry.as_millis() as u32;
-        let epoch = self.hub.epoch;
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        push_stream_head(connection.out.tail(), &[]);
-        push_retry(connection.out.tail(), retry_ms);
-        connection.session = Session::Sse;
-        connection.form = if unnamed { Form::SseUnnamed } else { Form::Sse };
-        self.begin_stream(key);
-        let patterns: SmallVec<[Pattern; 1]> =
-            subscription.patterns.iter().map(|(pattern, _)| pattern.clone()).collect();
-        let begin = self.begin_at(key, &patterns, subscription.since.as_ref());
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        // The first id moves the client's cursor at once, so that a reconnect before the first event misses nothing.
-        let id = format!("{epoch}-{}", begin.next - 1);
-        let Ok(id) = Field::new(&id) else { return Flow::Stop };
-        match &begin.gap {
-            None => push_id_only(connection.out.tail(), id),
-            Some(gap) => {
-                let name = Field::new("gap").ok();
-                let name = if unnamed { None } else { name };
-                push_block(connection.out.tail(), Some(id), name, &reply::gap(gap));
+        let filter = self.interned(wish.filter);
+        let position = self.fan_out.position();
+        let mut subscriptions: SmallVec<[Subscription; 1]> = SmallVec::new();
+        for (pattern, _) in wish.patterns {
+            if !subscriptions.iter().any(|held| held.pattern == pattern) {
+                subscriptions.push(Subscription::new(pattern, None, filter.as_deref(), position));
             }
         }
-        self.add_patterns(key, &patterns);
+        let list =
+            match wish.last.map(|count| self.newest(&subscriptions, filter.as_deref(), count, position)) {
+                Some(Err(error)) => {
+                    let answer = crate::wire::http::problem(400, "too_many", &error.to_string());
+                    return self.respond(key, &answer, context);
+                }
+                Some(Ok(list)) => Some(list),
+                None => None,
+            };
+        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
+        push_stream_head(connection.out.tail(), &[]);
+        connection.session = Session::Sse;
+        let form = if unnamed { Form::SseUnnamed } else { Form::Sse };
+        connection.speech = Speech { form, dialect: wish.dialect };
+        connection.filter = filter;
+        self.tell_retry(key, retry_ms);
+        self.begin_stream(key);
+        let begin = self.begin_at(key, &subscriptions, wish.since.as_ref());
+        match &begin.gap {
+            Some(gap) => self.tell_gap(key, gap),
+            // The first id moves the client's cursor at once, so that a reconnect before the first event misses nothing.
+            // A client that first gets the newest events asks for them again in that case.
+            None if list.is_none() && wish.dialect != Dialect::Engram => {
+                self.tell_cursor(key, begin.next - 1)
+            }
+            None => {}
+        }
+        self.add_subscriptions(key, subscriptions);
+        if let Some(list) = list {
+            self.begin_replay(
+                key,
+                position,
+                Replay { added: SmallVec::new(), bracket: None, what: Older::List(list.into()) },
+            );
+        }
         self.want_flush(key);
         Flow::Stop
     }
 
-    /// From now on the connection lives by other deadlines.
+    /// From now on the connection lives by other deadlines, and gets announcements.
     fn begin_stream(&mut self, key: usize) {
         let now_ms = self.now.mono_ms;
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.clock.event_ms = now_ms;
-            connection.clock.ping_ms = now_ms;
-            connection.clock.until_ms = u64::MAX;
-        }
+        let position = self.fan_out.position();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.clock.event_ms = now_ms;
+        connection.clock.ping_ms = now_ms;
+        connection.clock.until_ms = u64::MAX;
+        connection.opened_at = position;
+        connection.next = position;
+        connection.delivery = Delivery::Live;
+        self.enter(key, &Pattern::announcements());
+        self.hub.counters.open_stream();
+        self.remind(key);
     }
 
     /// Subscribes a WebSocket client. The subscription takes effect at the connection's position in the stream, which
-    /// the answer names: everything after it follows.
-    pub(super) fn subscribe(
+    /// the answer names: everything after it follows. What is asked for from further back comes before that answer, in
+    /// a bracket of its own, unless it is the beginning of the stream.
+    pub(super) fn subscribe(&mut self, key: usize, order: Order<'_>) {
+        let Order { wanted, since, last, id, .. } = order;
+        let filter = order.filter.and_then(|filter| self.interned(filter));
+        let position = self.position_of(key);
+        let Some(connection) = self.connections.get(key) else { return };
+        let own = connection.filter.clone();
+        let mut added: SmallVec<[Subscription; 1]> = SmallVec::new();
+        for (pattern, _) in wanted {
+            let is_same = |held: &Subscription| held.pattern == *pattern && held.filter == filter;
+            let is_held = connection.subscriptions.iter().any(is_same);
+            if !is_held && !added.iter().any(|held| held.pattern == *pattern) {
+                added.push(Subscription::new(pattern.clone(), filter.clone(), own.as_deref(), position));
+            }
+        }
+        let is_known =
+            |new: &&Subscription| !connection.subscriptions.iter().any(|held| held.pattern == new.pattern);
+        let limits = &self.hub.limits;
+        if limits.subscriptions_max < connection.subscriptions.len() + added.iter().filter(is_known).count() {
+            let message = limit_message(limits);
+            return self.refuse(key, "subscription_limit", &message, id);
+        }
+        let is_first = connection.subscriptions.is_empty() && !self.was_announced_since(connection.opened_at);
+        if let Some(count) = last {
+            return match self.newest(&added, own.as_deref(), count, position) {
+                Err(error) => self.refuse(key, "too_many", &error.to_string(), id),
+                Ok(list) => self.bracket(key, wanted, added, Older::List(list.into()), None, id),
+            };
+        }
+        if since.is_some() && !is_first {
+            let patterns: SmallVec<[Pattern; 4]> =
+                added.iter().filter_map(|held| held.scoped.clone()).collect();
+            let Start { next, gap } = start(&self.hub.log, self.hub.epoch, &patterns, since, position);
+            if next < position || gap.is_some() {
+                let what = Older::Range { next, end: position };
+                return self.bracket(key, wanted, added, what, gap, id);
+            }
+        }
+        let begin = match is_first && since.is_some() {
+            true => self.begin_at(key, &added, since),
+            false => Start { next: position, gap: None },
+        };
+        for held in &mut added {
+            held.from = begin.next;
+        }
+        self.confirm(key, wanted.iter().map(|(_, text)| text), begin.next, id);
+        if let Some(gap) = &begin.gap {
+            self.tell_gap(key, gap);
+        }
+        self.add_subscriptions(key, added);
+        self.want_flush(key);
+    }
+
+    /// Says that subscriptions hold from `next` on.
+    pub(super) fn confirm<'a>(
+        &mut self,
+        key: usize,
+        texts: impl Iterator<Item = &'a String>,
+        next: u64,
+        id: Option<&str>,
+    ) {
+        let epoch = self.hub.epoch;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        for text in texts {
+            let answer = match connection.speech.dialect {
+                Dialect::Native | Dialect::CloudEvents => reply::subscribed(text, next - 1, epoch, id),
+                Dialect::Guts | Dialect::Sdk => guts::subscribed(text),
+                // Its clients are never answered.
+                Dialect::Engram => continue,
+            };
+            push_text(connection.out.tail(), &answer);
+        }
+    }
+
+    /// Sends older events of `added` in a bracket, after which they are subscribed to.
+    fn bracket(
         &mut self,
         key: usize,
         wanted: &[(Pattern, String)],
-        since: Option<&Since>,
+        added: SmallVec<[Subscription; 1]>,
+        what: Older,
+        gap: Option<Gap>,
         id: Option<&str>,
     ) {
-        let limits = &self.hub.limits;
-        let Some(connection) = self.connections.get(key) else { return };
-        let mut patterns: SmallVec<[Pattern; 1]> = SmallVec::new();
-        for (pattern, _) in wanted {
-            if !connection.patterns.contains(pattern) && !patterns.contains(pattern) {
-                patterns.push(pattern.clone());
-            }
-        }
-        if limits.subscriptions_max < connection.patterns.len() + patterns.len() {
-            let message = crate::session::command::limit_message(limits);
-            return self.say(key, &reply::error("subscription_limit", &message, id));
-        }
-        if since.is_some() && !connection.patterns.is_empty() {
-            let message = "'since' is served for the first subscriptions of a connection only";
-            return self.say(key, &reply::error("unsupported", message, id));
-        }
-        let begin = if connection.patterns.is_empty() {
-            self.begin_at(key, &patterns, since)
-        } else {
-            Start { next: self.position_of(key), gap: None }
+        let end = self.position_of(key);
+        let from = match &what {
+            Older::Range { next, .. } => *next,
+            Older::List(list) => list.front().copied().unwrap_or(end),
         };
-        let epoch = self.hub.epoch;
+        let texts: Vec<String> = wanted.iter().map(|(_, text)| text.clone()).collect();
+        self.say(key, &reply::replay(&texts, from, end - 1, id));
+        if let Some(gap) = &gap {
+            self.tell_gap(key, gap);
+        }
+        self.begin_replay(key, end, Replay { added, bracket: Some((texts, id.map(str::to_owned))), what });
+    }
+
+    /// The connection stands still at `position` until the replay is over.
+    fn begin_replay(&mut self, key: usize, position: u64, replay: Replay) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        for (_, text) in wanted {
-            push_text(connection.out.tail(), &reply::subscribed(text, begin.next - 1, epoch, id));
-        }
-        if let Some(gap) = &begin.gap {
-            push_text(connection.out.tail(), &reply::gap(gap));
-        }
-        self.add_patterns(key, &patterns);
+        connection.next = position;
+        connection.delivery = Delivery::Lagging;
+        connection.replay = Some(Box::new(replay));
         self.want_flush(key);
+    }
+
+    /// The newest events of each channel that `added` are of.
+    fn newest(
+        &self,
+        added: &[Subscription],
+        own: Option<&Filter>,
+        count: usize,
+        end: u64,
+    ) -> Result<Vec<u64>, crate::reader::TooMany> {
+        let names = self.hub.log.names();
+        let Some(names) = names.as_ref() else { return Ok(Vec::new()) };
+        let patterns: SmallVec<[Pattern; 4]> = added.iter().filter_map(|held| held.scoped.clone()).collect();
+        let selector = Selector::new(&patterns, names, Sieve { filter: own, subscriptions: added });
+        newest(&self.hub.log, &selector, count, end)
+    }
+
+    /// Whether there was an announcement at or after `seq`.
+    fn was_announced_since(&self, seq: u64) -> bool {
+        let names = self.hub.log.names();
+        let id = names.as_ref().as_ref().and_then(|names| names.id(ANNOUNCEMENTS));
+        id.is_some_and(|id| seq <= self.hub.log.head_of(id))
     }
 
     /// Ends subscriptions; of what is not held there is nothing to end.
     pub(super) fn unsubscribe(&mut self, key: usize, ended: &[(Pattern, String)], id: Option<&str>) {
         for (pattern, text) in ended {
             let Some(connection) = self.connections.get_mut(key) else { return };
-            if let Some(at) = connection.patterns.iter().position(|held| held == pattern) {
-                connection.patterns.remove(at);
-                if connection.patterns.is_empty() {
-                    connection.delivery = Delivery::None;
-                }
-                self.end_subscription(key, pattern);
+            if let Some(at) = connection.subscriptions.iter().position(|held| held.pattern == *pattern) {
+                let held = connection.subscriptions.remove(at);
+                self.end_subscription(key, &held);
             }
-            self.say(key, &reply::unsubscribed(text, id));
+            let answer = match self.dialect_of(key) {
+                Dialect::Guts | Dialect::Sdk => guts::unsubscribed(text),
+                _ => reply::unsubscribed(text, id),
+            };
+            self.say(key, &answer);
         }
+    }
+
+    /// Sets what must be true of every event from the connection's position on.
+    pub(super) fn set_filter(&mut self, key: usize, filter: Filter, id: Option<&str>) {
+        let filter = self.interned(filter);
+        let position = self.position_of(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let mut moved: SmallVec<[(Option<Pattern>, Option<Pattern>); 4]> = SmallVec::new();
+        for held in &mut connection.subscriptions {
+            let scoped = held.scoped_for(filter.as_deref());
+            held.from = position;
+            if scoped != held.scoped {
+                moved.push((std::mem::replace(&mut held.scoped, scoped.clone()), scoped));
+            }
+        }
+        connection.filter = filter;
+        for (left, entered) in moved {
+            if let Some(pattern) = left {
+                self.leave(key, &pattern);
+            }
+            if let Some(pattern) = entered {
+                self.enter(key, &pattern);
+            }
+        }
+        // Its clients are never answered.
+        if self.dialect_of(key) != Dialect::Engram {
+            self.say(key, &reply::filtered(position - 1, id));
+        }
+    }
+
+    /// The dialect that the connection speaks.
+    pub(super) fn dialect_of(&self, key: usize) -> Dialect {
+        self.connections.get(key).map_or(Dialect::Native, |connection| connection.speech.dialect)
     }
 
     pub(super) fn list(&mut self, key: usize, id: Option<&str>) {
         let seq = self.position_of(key) - 1;
         let Some(connection) = self.connections.get(key) else { return };
-        let channels: Vec<&str> = connection.patterns.iter().map(Pattern::as_str).collect();
+        let channels: Vec<&str> = connection.subscriptions.iter().map(|held| held.pattern.as_str()).collect();
         let text = reply::subscriptions(&channels, seq, self.hub.epoch, id);
         self.say(key, &text);
     }
@@ -165,10 +337,13 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
-    /// Sets the cursor of a connection that has no subscription yet.
-    fn begin_at(&mut self, key: usize, patterns: &[Pattern], since: Option<&Since>) -> Start {
+    /// Sets the cursor of a stream that has not begun yet.
+    fn begin_at(&mut self, key: usize, subscriptions: &[Subscription], since: Option<&Since>) -> Start {
         let live = self.fan_out.position();
-        let begin = start(&self.hub, patterns, since, live);
+        let mut patterns: SmallVec<[Pattern; 4]> =
+            subscriptions.iter().filter_map(|held| held.scoped.clone()).collect();
+        patterns.push(Pattern::announcements());
+        let begin = start(&self.hub.log, self.hub.epoch, &patterns, since, live);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.next = begin.next;
             connection.delivery = if begin.next < live { Delivery::Lagging } else { Delivery::Live };
@@ -176,24 +351,62 @@ impl<L: Link> EventLoop<L> {
         begin
     }
 
-    fn add_patterns(&mut self, key: usize, patterns: &[Pattern]) {
-        for pattern in patterns {
+    /// Adds subscriptions; one whose pattern is held already takes its place.
+    pub(super) fn add_subscriptions(&mut self, key: usize, added: SmallVec<[Subscription; 1]>) {
+        for new in added {
             let Some(connection) = self.connections.get_mut(key) else { return };
-            if connection.patterns.contains(pattern) {
-                continue;
+            let place = connection.subscriptions.iter().position(|held| held.pattern == new.pattern);
+            let old = place.map(|at| connection.subscriptions.remove(at));
+            let entered = new.scoped.clone();
+            connection.subscriptions.push(new);
+            if let Some(old) = &old {
+                self.end_subscription(key, old);
             }
-            connection.patterns.push(pattern.clone());
-            self.table.subscribe(pattern, key as u32);
-            self.fan_out.forget(&self.hub.log, pattern);
-            self.table_changed = true;
+            self.hub.counters.subscribe(old.is_none());
+            if let Some(pattern) = entered {
+                self.enter(key, &pattern);
+            }
         }
         self.remind(key);
     }
 
     /// Takes one subscription out of the table.
-    pub(super) fn end_subscription(&mut self, key: usize, pattern: &Pattern) {
+    pub(super) fn end_subscription(&mut self, key: usize, held: &Subscription) {
+        self.hub.counters.unsubscribe();
+        if let Some(pattern) = &held.scoped {
+            self.leave(key, pattern);
+        }
+    }
+
+    fn enter(&mut self, key: usize, pattern: &Pattern) {
+        self.table.subscribe(pattern, key as u32);
+        self.fan_out.forget(&self.hub.log, pattern);
+        self.table_changed = true;
+    }
+
+    pub(super) fn leave(&mut self, key: usize, pattern: &Pattern) {
         self.table.unsubscribe(pattern, key as u32);
         self.fan_out.forget(&self.hub.log, pattern);
         self.table_changed = true;
     }
+
+    /// The one copy of `filter` that this loop keeps; nothing for one that holds nothing back.
+    fn interned(&mut self, filter: Filter) -> Option<Arc<Filter>> {
+        if filter.is_open() && filter.scope.is_none() {
+            return None;
+        }
+        if let Some(known) = self.filters.get(&filter) {
+            return Some(Arc::clone(known));
+        }
+        if self.filters_high <= self.filters.len() {
+            self.filters.retain(|known| 1 < Arc::strong_count(known));
+            self.filters_high = FILTERS_HIGH.max(self.filters.len() * 2);
+        }
+        let filter = Arc::new(filter);
+        self.filters.insert(Arc::clone(&filter));
+        Some(filter)
+    }
 }
+
+/// Filters kept before those that nobody uses any more are looked for: bounded by those in use, and as many again.
+pub(super) const FILTERS_HIGH: usize = 64;

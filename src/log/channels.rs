@@ -1,4 +1,4 @@
-//! Which channels the log knows: interned by the writer alone, looked up by anybody.
+//! Which channels the log knows, each in its workspace ([`Route`]): interned by the writer alone, looked up by anybody.
 
 use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
@@ -6,33 +6,41 @@ use std::ops::{Bound, ControlFlow};
 use rpds::{RedBlackTreeMapSync, VectorSync};
 
 use super::slot::ChannelId;
-use crate::words::channel::{Channel, Pattern};
+use crate::words::channel::{Pattern, Route};
 
 /// A snapshot of the known channels; copies share structure, so that one more channel costs a path, not a copy.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    by_name: RedBlackTreeMapSync<Channel, ChannelId>,
-    by_id: VectorSync<Channel>,
+    by_name: RedBlackTreeMapSync<Route, ChannelId>,
+    by_id: VectorSync<Route>,
     reuses: u64,
+    /// How many known channels lie in a workspace.
+    in_workspaces: usize,
 }
 
 impl Names {
     /// The name of `id`. Cost: some nanoseconds.
     #[must_use]
-    pub fn name(&self, id: ChannelId) -> Option<&Channel> {
+    pub fn name(&self, id: ChannelId) -> Option<&Route> {
         self.by_id.get(id.index())
     }
 
-    /// The number of the channel named `name`.
+    /// The number of the channel whose route is `route`.
     #[must_use]
-    pub fn id(&self, name: &Channel) -> Option<ChannelId> {
-        self.by_name.get(name).copied()
+    pub fn id(&self, route: &str) -> Option<ChannelId> {
+        self.by_name.get(route).copied()
     }
 
     /// How often a number was given to another channel: what is remembered by number is worthless when this changes.
     #[must_use]
     pub fn reuses(&self) -> u64 {
         self.reuses
+    }
+
+    /// Whether `pattern` matches every known channel.
+    #[must_use]
+    pub fn is_everything(&self, pattern: &Pattern) -> bool {
+        pattern.is_everything() || (pattern.as_str() == "*" && self.in_workspaces == 0)
     }
 
     /// How many channels are known.
@@ -48,13 +56,13 @@ impl Names {
     }
 
     /// The known channels, in order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&Channel, ChannelId)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Route, ChannelId)> {
         self.by_name.iter().map(|(name, id)| (name, *id))
     }
 
     /// Calls `on` with the known channels that `pattern` matches until it breaks. Cost: what shares the pattern's
     /// literal beginning; of a pattern without wildcards, what it matches.
-    pub fn matching(&self, pattern: &Pattern, on: &mut dyn FnMut(&Channel, ChannelId) -> ControlFlow<()>) {
+    pub fn matching(&self, pattern: &Pattern, on: &mut dyn FnMut(&Route, ChannelId) -> ControlFlow<()>) {
         let text = pattern.as_str();
         let prefix = pattern.literal_prefix();
         let is_literal = prefix.len() == text.len();
@@ -80,7 +88,7 @@ impl Names {
 /// The writer's side: gives numbers to channels and takes them back.
 #[derive(Debug)]
 pub(super) struct Interner {
-    ids: HashMap<Channel, ChannelId, foldhash::quality::RandomState>,
+    ids: HashMap<Route, ChannelId, foldhash::quality::RandomState>,
     /// Numbers that were given back.
     free: Vec<ChannelId>,
     /// By number: the event that was next when the channel was asked for last.
@@ -111,7 +119,7 @@ impl Interner {
     }
 
     /// The number of `channel`, which is wanted for the event `next` or a later one.
-    pub(super) fn get(&mut self, channel: &Channel, next: u64) -> Option<ChannelId> {
+    pub(super) fn get(&mut self, channel: &Route, next: u64) -> Option<ChannelId> {
         let id = self.ids.get(channel).copied()?;
         self.wanted_at[id.index()] = next;
         Some(id)
@@ -125,7 +133,7 @@ impl Interner {
     ///
     /// # Errors
     /// [`ChannelsFull`] when every number is taken.
-    pub(super) fn intern(&mut self, channel: &Channel, next: u64) -> Result<ChannelId, ChannelsFull> {
+    pub(super) fn intern(&mut self, channel: &Route, next: u64) -> Result<ChannelId, ChannelsFull> {
         let id = match self.free.pop() {
             Some(id) => {
                 self.wanted_at[id.index()] = next;
@@ -141,6 +149,7 @@ impl Interner {
             }
             None => return Err(ChannelsFull),
         };
+        self.names.in_workspaces += usize::from(channel.parts().0.is_some());
         self.names.by_name.insert_mut(channel.clone(), id);
         self.ids.insert(channel.clone(), id);
         self.changed = true;
@@ -171,6 +180,7 @@ impl Interner {
 
     fn give_back(&mut self, id: ChannelId) {
         if let Some(name) = self.names.by_id.get(id.index()) {
+            self.names.in_workspaces -= usize::from(name.parts().0.is_some());
             self.ids.remove(name);
             self.names.by_name.remove_mut(name);
             self.free.push(id);

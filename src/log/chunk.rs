@@ -13,6 +13,9 @@ use std::ptr::NonNull;
 /// dozens of frames lie back to back and merge into one slice of a vectored write.
 pub const CHUNK_BYTES: usize = if cfg!(loom) { 64 } else { 64 << 10 };
 
+/// Capacity of a pooled chunk of labels, in bytes: those of an event take some tens, so that a segment fills about one.
+pub(super) const LABEL_CHUNK_BYTES: usize = if cfg!(loom) { 64 } else { 12 << 10 };
+
 /// A fixed run of bytes.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -26,9 +29,9 @@ unsafe impl Send for Chunk {}
 unsafe impl Sync for Chunk {}
 
 impl Chunk {
-    /// A chunk of at least `capacity` bytes, whose pages are not touched until they are written.
+    /// A chunk of `capacity` bytes, not 0, whose pages are not touched until they are written.
     pub(super) fn new(capacity: usize) -> Chunk {
-        let capacity = capacity.max(CHUNK_BYTES);
+        assert_ne!(capacity, 0);
         let layout = Chunk::layout(capacity);
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc(layout) };

@@ -9,6 +9,7 @@ use super::segment::{SPLIT_JSON_BYTES, Segment, number_of};
 use super::slot::{Form, Slot, Span, Stream};
 use super::{Loaded, Log};
 use crate::wire::websocket::header_len;
+use crate::words::labels::Labels;
 
 /// Segments that one pass may reach into.
 pub const PASS_SEGMENTS_MAX: usize = match (cfg!(loom), cfg!(miri)) {
@@ -117,6 +118,16 @@ impl<'log> Pass<'log> {
             // SAFETY: as in `slot`.
             let slot = unsafe { segment.slot(seq) };
             frame_of(segment, &slot, form)
+        })
+    }
+
+    /// The labels of `seq`.
+    pub fn labels(&self, seq: u64) -> Held<Labels<'_>> {
+        self.with_segment(seq, |segment| {
+            // SAFETY: as in `slot`.
+            let slot = unsafe { segment.slot(seq) };
+            // SAFETY: the span comes from that slot.
+            Labels::new(unsafe { segment.bytes(Stream::Labels, slot.labels) })
         })
     }
 

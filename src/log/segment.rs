@@ -36,7 +36,7 @@ pub(super) struct Segment {
     pub(super) number: u64,
     slots: Box<[SharedCell<Slot>]>,
     /// By stream; each chunk holds at least one frame, so that there are never more than [`SEGMENT_EVENTS`].
-    chunks: [Box<[SharedCell<Option<Chunk>>]>; 2],
+    chunks: [Box<[SharedCell<Option<Chunk>>]>; 3],
 }
 
 impl Segment {
@@ -45,6 +45,7 @@ impl Segment {
             timestamp_ms: 0,
             web_socket: Span::default(),
             sse: Span::default(),
+            labels: Span::default(),
             route: ChannelId(0),
             back: 0,
         };
@@ -52,16 +53,17 @@ impl Segment {
         Segment {
             number: u64::MAX,
             slots: (0..SEGMENT_EVENTS).map(|_| SharedCell::new(empty)).collect(),
-            chunks: [chunks(), chunks()],
+            chunks: [chunks(), chunks(), chunks()],
         }
     }
 
     /// Takes the chunks out, for a segment that nobody else refers to.
-    pub(super) fn take_chunks(&mut self, mut keep: impl FnMut(Chunk)) {
-        for table in &mut self.chunks {
+    pub(super) fn take_chunks(&mut self, mut keep: impl FnMut(Stream, Chunk)) {
+        let streams = [Stream::WebSocket, Stream::Sse, Stream::Labels];
+        for (stream, table) in streams.into_iter().zip(&mut self.chunks) {
             for place in table.iter_mut() {
                 match std::mem::replace(place, SharedCell::new(None)).into_inner() {
-                    Some(chunk) => keep(chunk),
+                    Some(chunk) => keep(stream, chunk),
                     None => break,
                 }
             }

@@ -13,7 +13,7 @@ impl ChannelId {
 }
 
 /// The wire forms that the log lends ready to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// A whole server WebSocket frame: header and JSON.
     WebSocket,
@@ -30,6 +30,8 @@ pub(super) enum Stream {
     WebSocket,
     /// SSE blocks, back to back.
     Sse,
+    /// What filters look at ([`crate::words::labels`]).
+    Labels,
 }
 
 /// Where a run of bytes lies in a segment: 8 bits of chunk, 24 bits of offset; and its length.
@@ -76,7 +78,7 @@ impl Span {
     }
 }
 
-/// The descriptor of one event: 32 bytes, two a cache line.
+/// The descriptor of one event: 40 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     /// When the sequencer stamped the event, in Unix milliseconds.
@@ -85,19 +87,21 @@ pub struct Slot {
     pub web_socket: Span,
     /// The SSE block; for a large event its head and tail only, since its JSON is lent by the WebSocket frame.
     pub sse: Span,
+    /// Its labels.
+    pub labels: Span,
     /// The channel the event is matched on.
     pub route: ChannelId,
     /// How many events back the previous event of the same route is; 0 if there is none that the log knows of.
     pub back: u32,
 }
 
-const _: () = assert!(size_of::<Slot>() == 32, "two descriptors a cache line");
+const _: () = assert!(size_of::<Slot>() == 40, "every event costs this beside its bytes");
 
 impl Slot {
     /// The bytes that this event takes of the retention's byte budget.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.web_socket.len() + self.sse.len()
+        self.web_socket.len() + self.sse.len() + self.labels.len()
     }
 
     /// The previous event of the same route before `seq` (this slot's own), if the log knows of one.

@@ -8,13 +8,15 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::words::channel::Channel;
+use crate::words::channel::{Channel, Route};
+use crate::words::labels::Labels;
 
 /// An event as the twin keeps it.
 struct Owned {
     seq: u64,
     route: ChannelId,
     json: Vec<u8>,
+    /// Stands for the labels too: to the log they are bytes.
     sse_head: String,
 }
 
@@ -43,7 +45,8 @@ impl Owned {
     fn bytes(&self) -> usize {
         let header = [2, 4, 10][(125 < self.json.len()) as usize + (65_535 < self.json.len()) as usize];
         let json_in_sse = if self.json.len() < SPLIT_JSON_BYTES { self.json.len() } else { 0 };
-        header + self.json.len() + self.sse_head.len() + json_in_sse + 2
+        let labels = self.sse_head.len();
+        header + self.json.len() + self.sse_head.len() + json_in_sse + 2 + labels
     }
 }
 
@@ -53,7 +56,7 @@ struct Rig {
     writer: Writer,
     retention: Retention,
     /// The first few channels, since names are slow to make where every access is checked.
-    channels: Vec<Channel>,
+    channels: Vec<Route>,
     events: Vec<Owned>,
     /// The visible ones, as an index range of `events`.
     window: VecDeque<usize>,
@@ -82,6 +85,7 @@ impl Rig {
         let encoded = Encoded {
             json: &[front, b"", back],
             sse_head: &[b"", sse_head.as_bytes()],
+            labels: sse_head.as_bytes(),
             timestamp_ms: seq ^ 0xabc,
         };
         assert_eq!(self.writer.append(route, &encoded), seq);
@@ -184,6 +188,8 @@ fn check_event(pass: &Pass<'_>, event: &Owned) {
         assert!(bytes_of(&frame) == expected, "{form:?} of {seq}");
     }
     assert!(pass.json(seq).unwrap() == event.json, "JSON of {seq}");
+    let labels = Labels::new(event.sse_head.as_bytes());
+    assert_eq!(pass.labels(seq).unwrap().data(), labels.data(), "labels of {seq}");
     let slot = pass.slot(seq).unwrap();
     assert_eq!((slot.route, slot.timestamp_ms, slot.bytes()), (event.route, seq ^ 0xabc, event.bytes()));
 }
@@ -198,8 +204,8 @@ fn walk(log: &Log, id: ChannelId) -> impl Iterator<Item = u64> {
     std::iter::successors(head, |seq| log.slot(*seq)?.previous(*seq))
 }
 
-fn named(channel: u32) -> Channel {
-    Channel::parse(&format!("job:{channel}")).unwrap()
+fn named(channel: u32) -> Route {
+    Route::from(&Channel::parse(&format!("job:{channel}")).unwrap())
 }
 
 /// `size` bytes that tell which event they are of, as far as there is room.
@@ -526,7 +532,10 @@ fn a_frame_larger_than_can_be_addressed_is_refused() {
     let (_, mut writer) = Log::new(ROOMY);
     let route = writer.intern(&named(1)).unwrap();
     let part = vec![b'1'; 1 << 20];
-    writer.append(route, &Encoded { json: &[&part[..]; 16], sse_head: &[b"data: "], timestamp_ms: 0 });
+    writer.append(
+        route,
+        &Encoded { json: &[&part[..]; 16], sse_head: &[b"data: "], labels: b"labels", timestamp_ms: 0 },
+    );
 }
 
 #[test]
@@ -545,7 +554,7 @@ fn channels_are_numbered_in_order_until_all_numbers_are_taken() {
     let listed: Vec<_> = names.iter().map(|(name, id)| (name.to_string(), id)).collect();
     assert_eq!(listed, (0..5).map(|n| (format!("job:{n}"), ChannelId(n))).collect::<Vec<_>>());
     assert_eq!((names.len(), names.reuses()), (5, 0));
-    assert_eq!((names.id(&named(4)), names.id(&named(5))), (Some(ChannelId(4)), None));
+    assert_eq!((names.id(named(4).as_str()), names.id(named(5).as_str())), (Some(ChannelId(4)), None));
     assert_eq!((names.name(ChannelId(4)), names.name(ChannelId(5))), (Some(&named(4)), None));
     assert_eq!(log.forgotten_below(), 0);
 }
@@ -571,10 +580,10 @@ fn channels_out_of_reach_are_forgotten_when_numbers_run_out() {
     let names = rig.log.names();
     let names = names.as_ref().unwrap();
     assert_eq!((names.len(), names.reuses()), (2, 1));
-    assert_eq!((names.id(&named(0)), names.id(&named(4))), (Some(ChannelId(0)), Some(new)));
+    assert_eq!((names.id(named(0).as_str()), names.id(named(4).as_str())), (Some(ChannelId(0)), Some(new)));
     assert_eq!(names.name(new), Some(&named(4)));
     for gone in 1..4 {
-        assert_eq!(names.id(&named(gone)), None);
+        assert_eq!(names.id(named(gone).as_str()), None);
     }
     assert_eq!((rig.log.head_of(new), rig.log.evicted_of(new)), (0, 0), "no mark of its predecessor");
     assert_eq!(rig.log.forgotten_below(), SEGMENT_EVENTS as u64);
@@ -639,7 +648,11 @@ fn forgetting_is_done_in_small_portions() {
     }
     assert_eq!(known(&mut rig), 600);
     assert_eq!(rig.writer.intern(&named(2 * channels)), Err(ChannelsFull));
-    assert_eq!(rig.log.names().as_ref().unwrap().id(&named(0)), Some(ChannelId(0)), "the one in use is kept");
+    assert_eq!(
+        rig.log.names().as_ref().unwrap().id(named(0).as_str()),
+        Some(ChannelId(0)),
+        "the one in use is kept"
+    );
     assert_eq!(rig.log.names().as_ref().unwrap().reuses(), 599);
 }
 
@@ -736,13 +749,16 @@ fn write_all(mut writer: Writer, last: u64) {
             Err(ChannelsFull) => (&fallback, writer.intern(&fallback).unwrap()),
         };
         let json = told(seq, channel);
-        writer.append(route, &Encoded { json: &[&json], sse_head: &[b"data: "], timestamp_ms: 0 });
+        writer.append(
+            route,
+            &Encoded { json: &[&json], sse_head: &[b"data: "], labels: b"labels", timestamp_ms: 0 },
+        );
         if seq % 7 == 0 || seq == last {
             writer.publish();
         }
     }
 }
 
-fn told(seq: u64, channel: &Channel) -> Vec<u8> {
+fn told(seq: u64, channel: &Route) -> Vec<u8> {
     [&seq.to_ne_bytes(), channel.as_str().as_bytes()].concat()
 }

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use super::channels::{ChannelsFull, Interner};
-use super::chunk::{CHUNK_BYTES, Chunk};
+use super::chunk::{CHUNK_BYTES, Chunk, LABEL_CHUNK_BYTES};
 use super::pass::SSE_TAIL;
 use super::segment::{SEGMENT_EVENTS, SPLIT_JSON_BYTES, Segment, number_of};
 use super::slot::{ChannelId, Slot, Span, Stream};
 use super::{Log, Retention, SEGMENTS_MIN, segments_for};
 use crate::sync::{Arc, Ordering};
 use crate::wire::websocket::{HEADER_BYTES_MAX, Opcode, write_header};
-use crate::words::channel::Channel;
+use crate::words::channel::Route;
 
 /// An event ready to be written, in pieces that are copied once, into the log.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Encoded<'a> {
     pub json: &'a [&'a [u8]],
     /// What stands before the JSON in an SSE block.
     pub sse_head: &'a [&'a [u8]],
+    /// Its labels ([`crate::words::labels`]).
+    pub labels: &'a [u8],
     /// Unix milliseconds.
     pub timestamp_ms: u64,
 }
@@ -47,13 +49,14 @@ pub struct Writer {
     /// The reachable segments, oldest first, with their frame bytes; the last one is being written.
     held: VecDeque<(Arc<Segment>, usize)>,
     /// Where the next frame goes, by stream.
-    tails: [Tail; 2],
+    tails: [Tail; 3],
     /// Segments out of reach that readers may still hold, oldest first.
     retired: VecDeque<Arc<Segment>>,
     /// Segments nobody holds.
     spare: Vec<Arc<Segment>>,
-    /// Chunks nobody holds.
+    /// Chunks nobody holds, of frames and of labels.
     pool: Vec<Chunk>,
+    label_pool: Vec<Chunk>,
     /// Reachable segments, at most: as many as the window needs, which may be fewer than there are places.
     held_max: usize,
 }
@@ -80,10 +83,11 @@ impl Writer {
             window_bytes: 0,
             held_bytes: 0,
             held: VecDeque::with_capacity(segments + 1),
-            tails: [Tail::default(); 2],
+            tails: [Tail::default(); 3],
             retired: VecDeque::new(),
             spare: (0..segments).map(|_| Arc::new(Segment::new())).collect(),
             pool: (0..POOL_CHUNKS_MAX.min(segments)).map(|_| Chunk::new(CHUNK_BYTES)).collect(),
+            label_pool: (0..POOL_CHUNKS_MAX.min(segments)).map(|_| Chunk::new(LABEL_CHUNK_BYTES)).collect(),
             held_max: segments,
             retention,
             log,
@@ -108,7 +112,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`ChannelsFull`] when there are none of those either.
-    pub fn intern(&mut self, channel: &Channel) -> Result<ChannelId, ChannelsFull> {
+    pub fn intern(&mut self, channel: &Route) -> Result<ChannelId, ChannelsFull> {
         if let Some(id) = self.interner.get(channel, self.next) {
             return Ok(id);
         }
@@ -132,10 +136,12 @@ impl Writer {
         let json_bytes = total(event.json);
         let web_socket = self.write_web_socket(event, json_bytes);
         let sse = self.write_sse(event, json_bytes, web_socket);
+        let labels = self.take_span(Stream::Labels, event.labels.len());
+        self.write_parts(Stream::Labels, labels, &[&[event.labels]]);
         // Relaxed: only this thread writes heads.
         let head = self.log.heads[route.index()].load(Ordering::Relaxed);
         let back = if head == 0 { 0 } else { u32::try_from(seq - head).unwrap_or(0) };
-        let slot = Slot { timestamp_ms: event.timestamp_ms, web_socket, sse, route, back };
+        let slot = Slot { timestamp_ms: event.timestamp_ms, web_socket, sse, labels, route, back };
         let (segment, bytes) = self.held.back_mut().expect("a segment is open");
         // SAFETY: S1 – `seq` is not published, and no slot is written twice.
         unsafe { segment.put_slot(seq, slot) };
@@ -205,8 +211,12 @@ impl Writer {
         assert!(len <= FRAME_BYTES_MAX, "a frame of {len} bytes is larger than the log can address");
         let tail = self.tails[stream as usize];
         if tail.capacity < tail.used + len {
-            let chunk = if len <= CHUNK_BYTES { self.pool.pop() } else { None };
-            let chunk = chunk.unwrap_or_else(|| Chunk::new(len));
+            let (pool, least) = match stream {
+                Stream::WebSocket | Stream::Sse => (&mut self.pool, CHUNK_BYTES),
+                Stream::Labels => (&mut self.label_pool, LABEL_CHUNK_BYTES),
+            };
+            let chunk = if len <= least { pool.pop() } else { None };
+            let chunk = chunk.unwrap_or_else(|| Chunk::new(len.max(least)));
             self.tails[stream as usize] =
                 Tail { chunks: tail.chunks + 1, used: 0, capacity: chunk.capacity() };
             let (segment, _) = self.held.back().expect("a segment is open");
@@ -230,7 +240,7 @@ impl Writer {
         let place = number as usize & (self.log.places.len() - 1);
         self.log.places[place].swap(Some(Arc::clone(&segment)));
         self.held.push_back((segment, 0));
-        self.tails = [Tail::default(); 2];
+        self.tails = [Tail::default(); 3];
     }
 
     /// Takes retired segments back that no reader holds any more (L4).
@@ -239,9 +249,13 @@ impl Writer {
             let Some(mut segment) = self.retired.pop_front() else { break };
             match unshared(&mut segment) {
                 Some(owned) => {
-                    let pool = &mut self.pool;
-                    owned.take_chunks(|chunk| {
-                        if chunk.capacity() == CHUNK_BYTES && pool.len() < POOL_CHUNKS_MAX {
+                    let (pool, label_pool) = (&mut self.pool, &mut self.label_pool);
+                    owned.take_chunks(|stream, chunk| {
+                        let (pool, pooled) = match stream {
+                            Stream::WebSocket | Stream::Sse => (&mut *pool, CHUNK_BYTES),
+                            Stream::Labels => (&mut *label_pool, LABEL_CHUNK_BYTES),
+                        };
+                        if chunk.capacity() == pooled && pool.len() < POOL_CHUNKS_MAX {
                             pool.push(chunk);
                         }
                     });
@@ -354,7 +368,7 @@ impl Writer {
     /// How many chunks lie in the pool, and in spare segments, where none belongs.
     #[cfg(test)]
     pub(super) fn idle_chunks(&self) -> (usize, usize) {
-        (self.pool.len(), self.spare.iter().map(|segment| segment.chunks()).sum())
+        (self.pool.len() + self.label_pool.len(), self.spare.iter().map(|segment| segment.chunks()).sum())
     }
 
     /// Frame bytes in all reachable segments.

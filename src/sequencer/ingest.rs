@@ -145,9 +145,9 @@ mod tests {
     fn submission(data_bytes: usize) -> Submission {
         let data = vec![b'1'; data_bytes];
         let channel = Channel::parse("t:x").unwrap();
-        let parts =
-            EventParts { channel: &channel, kind: "k", data: &data, event_id: None, ids: b"", tags: b"" };
-        Submission { origin: Origin::NOBODY, publications: [Publication::new(&parts)].into_iter().collect() }
+        let parts = EventParts::new(&channel, "k", &data);
+        let publication = Publication::new(&parts).unwrap();
+        Submission { origin: Origin::NOBODY, publications: [publication].into_iter().collect() }
     }
 
     #[test]

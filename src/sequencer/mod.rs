@@ -7,7 +7,7 @@ mod ingest;
 mod publication;
 
 pub use ingest::{Ingest, Origin, Receipt, Refusal, Submission};
-pub use publication::{EventParts, Publication};
+pub use publication::{EventParts, Publication, WordList};
 
 use crate::log::{Encoded, Writer};
 use crate::words::cursor::Epoch;
@@ -68,7 +68,8 @@ impl Sequencer {
         for (publication, route) in submission.publications.iter().zip(routes) {
             let seq = self.writer.next();
             publication.with_pieces(self.epoch, seq, now_unix_ms, |json, sse_head| {
-                self.writer.append(route, &Encoded { json, sse_head, timestamp_ms: now_unix_ms });
+                let labels = publication.labels();
+                self.writer.append(route, &Encoded { json, sse_head, labels, timestamp_ms: now_unix_ms });
             });
         }
         Ok((first, self.writer.next() - 1))

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use crate::wire::json::push_string;
-use crate::words::channel::Channel;
+use crate::words::channel::{Channel, ChannelError, Route};
 use crate::words::cursor::Epoch;
+use crate::words::labels;
+use crate::words::workspace::Workspace;
 
 /// What a publisher says of an event; each part is valid on its own.
 #[derive(Clone, Copy, Debug)]
@@ -17,19 +19,62 @@ pub struct EventParts<'a> {
     pub data: &'a [u8],
     /// The publisher's own id, if it gave one.
     pub event_id: Option<&'a str>,
-    /// Ids of the entities it is about: a JSON array of strings, or empty for none.
-    pub ids: &'a [u8],
-    /// Its tags: a JSON array of strings, or empty for none.
-    pub tags: &'a [u8],
+    /// Ids of the entities it is about.
+    pub ids: &'a WordList,
+    /// Its tags.
+    pub tags: &'a WordList,
+    /// The workspace that it belongs to, if the publisher says one.
+    pub workspace: Option<&'a Workspace>,
+}
+
+impl<'a> EventParts<'a> {
+    /// An event without id, words or workspace.
+    #[must_use]
+    pub fn new(channel: &'a Channel, kind: &'a str, data: &'a [u8]) -> EventParts<'a> {
+        let (ids, tags) = (WordList::EMPTY, WordList::EMPTY);
+        EventParts { channel, kind, data, event_id: None, ids, tags, workspace: None }
+    }
+}
+
+/// Words that a publisher gives an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WordList {
+    /// As the event shows them: a JSON array on one line, or empty for none.
+    pub json: Vec<u8>,
+    /// As filters compare them: strings decoded, numbers as they are written.
+    pub words: Vec<String>,
+}
+
+impl WordList {
+    /// No words.
+    pub const EMPTY: &WordList = &WordList { json: Vec::new(), words: Vec::new() };
+
+    /// A list of strings.
+    #[must_use]
+    pub fn of_strings(words: Vec<String>) -> WordList {
+        let mut json = Vec::new();
+        for word in &words {
+            json.push(if json.is_empty() { b'[' } else { b',' });
+            push_string(&mut json, word);
+        }
+        if !words.is_empty() {
+            json.push(b']');
+        }
+        WordList { json, words }
+    }
 }
 
 /// A rendered event.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    route: Channel,
-    /// The JSON text from after the sequence number to before the timestamp, then from after the timestamp to the end.
+    route: Route,
+    /// The JSON text from after the sequence number to before the timestamp, then from after the timestamp to the end;
+    /// then the labels.
     bytes: Box<[u8]>,
     middle_len: u32,
+    json_len: u32,
+    /// What the JSON text begins with.
+    start: &'static [u8],
     /// Where the kind stands in `bytes`.
     kind: Range<u32>,
     has_event_id: bool,
@@ -37,11 +82,14 @@ pub struct Publication {
 
 impl Publication {
     /// Renders an event. Cost: one copy of its data.
-    #[must_use]
-    pub fn new(parts: &EventParts<'_>) -> Publication {
-        let rest = parts.ids.len() + parts.tags.len() + parts.event_id.map_or(0, str::len);
+    ///
+    /// # Errors
+    /// [`ChannelError::OtherWorkspace`] if the channel belongs to another workspace than the event.
+    pub fn new(parts: &EventParts<'_>) -> Result<Publication, ChannelError> {
+        let route = parts.channel.route(parts.kind, parts.workspace)?;
+        let words = parts.ids.json.len() + parts.tags.json.len() + parts.event_id.map_or(0, str::len);
         let mut bytes = Vec::with_capacity(
-            parts.data.len() + parts.channel.as_str().len() + parts.kind.len() + rest + 96,
+            parts.data.len() + parts.channel.as_str().len() + 2 * (parts.kind.len() + words) + 160,
         );
         bytes.extend_from_slice(b",\"channel\":\"");
         bytes.extend_from_slice(parts.channel.as_str().as_bytes());
@@ -50,6 +98,7 @@ impl Publication {
         bytes.extend_from_slice(parts.kind.as_bytes());
         let kind_end = bytes.len();
         bytes.extend_from_slice(b"\",\"data\":");
+        let data = (bytes.len() as u32, parts.data.len() as u32);
         bytes.extend_from_slice(parts.data);
         bytes.extend_from_slice(b",\"timestamp\":");
         let middle_len = bytes.len();
@@ -57,25 +106,70 @@ impl Publication {
             bytes.extend_from_slice(b",\"event_id\":");
             push_string(&mut bytes, event_id);
         }
-        for (name, labels) in [(",\"ids\":", parts.ids), (",\"tags\":", parts.tags)] {
-            if !labels.is_empty() {
+        for (name, list) in [(",\"ids\":", parts.ids), (",\"tags\":", parts.tags)] {
+            if !list.json.is_empty() {
                 bytes.extend_from_slice(name.as_bytes());
-                bytes.extend_from_slice(labels);
+                bytes.extend_from_slice(&list.json);
             }
         }
+        if let Some(workspace) = parts.workspace {
+            bytes.extend_from_slice(b",\"workspace\":\"");
+            bytes.extend_from_slice(workspace.as_str().as_bytes());
+            bytes.push(b'"');
+        }
         bytes.push(b'}');
-        Publication {
-            route: parts.channel.route(parts.kind),
+        let json_len = bytes.len();
+        let labels = labels::Parts {
+            data,
+            kind: parts.kind,
+            workspace: route.parts().0.unwrap_or_default(),
+            event_id: parts.event_id.unwrap_or_default(),
+            ids: &parts.ids.words,
+            tags: &parts.tags.words,
+        };
+        labels::push(&mut bytes, &labels);
+        Ok(Publication {
+            route,
             middle_len: middle_len as u32,
+            json_len: json_len as u32,
+            start: EVENT_START,
             kind: kind_start as u32..kind_end as u32,
             has_event_id: parts.event_id.is_some(),
+            bytes: bytes.into_boxed_slice(),
+        })
+    }
+
+    /// An announcement to everybody: `message` is the text.
+    #[must_use]
+    pub fn announcement(message: &str) -> Publication {
+        let mut bytes = b",\"message\":".to_vec();
+        let data_start = bytes.len();
+        push_string(&mut bytes, message);
+        let data = (data_start as u32, (bytes.len() - data_start) as u32);
+        bytes.extend_from_slice(b",\"timestamp\":");
+        let middle_len = bytes.len() as u32;
+        bytes.push(b'}');
+        let json_len = bytes.len() as u32;
+        labels::push(
+            &mut bytes,
+            &labels::Parts { data, kind: ANNOUNCEMENT_KIND, ..labels::Parts::default() },
+        );
+        // The kind is at hand in the labels: behind the data's place and the text's length.
+        let kind_start = json_len + 10;
+        Publication {
+            route: Route::announcements(),
+            middle_len,
+            json_len,
+            start: ANNOUNCEMENT_START,
+            kind: kind_start..kind_start + ANNOUNCEMENT_KIND.len() as u32,
+            has_event_id: false,
             bytes: bytes.into_boxed_slice(),
         }
     }
 
-    /// The channel it is matched on.
+    /// What it is matched on.
     #[must_use]
-    pub fn route(&self) -> &Channel {
+    pub fn route(&self) -> &Route {
         &self.route
     }
 
@@ -83,6 +177,11 @@ impl Publication {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len() + size_of::<Publication>()
+    }
+
+    /// Its labels.
+    pub(super) fn labels(&self) -> &[u8] {
+        &self.bytes[self.json_len as usize..]
     }
 
     /// The whole event, stamped: calls `then` with the pieces of its JSON text and of what stands before it in an SSE
@@ -97,11 +196,11 @@ impl Publication {
         let (mut seq_digits, mut time_digits) = (Digits::default(), Digits::default());
         let seq = seq_digits.write(seq);
         let timestamp = time_digits.write(timestamp_ms);
-        let (middle, end) = self.bytes.split_at(self.middle_len as usize);
+        let (middle, end) = self.bytes[..self.json_len as usize].split_at(self.middle_len as usize);
         let kind = &self.bytes[self.kind.start as usize..self.kind.end as usize];
         let epoch = epoch.as_str().as_bytes();
         let head: &[&[u8]] = &[b"id: ", epoch, b"-", seq, b"\nevent: ", kind, b"\ndata: "];
-        let start = b"{\"type\":\"event\",\"seq\":";
+        let start = self.start;
         if self.has_event_id {
             then(&[start, seq, middle, timestamp, end], head)
         } else {
@@ -110,6 +209,15 @@ impl Publication {
         }
     }
 }
+
+/// What an event's JSON text begins with; its sequence number follows.
+const EVENT_START: &[u8] = b"{\"type\":\"event\",\"seq\":";
+
+/// What an announcement's begins with.
+const ANNOUNCEMENT_START: &[u8] = b"{\"type\":\"system\",\"seq\":";
+
+/// The kind of an announcement.
+const ANNOUNCEMENT_KIND: &str = "system";
 
 /// Room for the decimal digits of a number.
 #[derive(Default)]
@@ -134,34 +242,44 @@ mod tests {
     use super::*;
 
     fn rendered(parts: &EventParts<'_>) -> (String, String) {
-        Publication::new(parts).with_pieces(Epoch::from_bits(0), 41, 1_795_316_060_123, |json, head| {
-            (String::from_utf8(json.concat()).unwrap(), String::from_utf8(head.concat()).unwrap())
-        })
+        Publication::new(parts).unwrap().with_pieces(
+            Epoch::from_bits(0),
+            41,
+            1_795_316_060_123,
+            |json, head| {
+                (String::from_utf8(json.concat()).unwrap(), String::from_utf8(head.concat()).unwrap())
+            },
+        )
     }
 
     #[test]
     fn an_event_is_rendered_in_the_order_of_the_protocol() {
         let channel = Channel::parse("repo:alice/demo").unwrap();
-        let parts = EventParts {
-            channel: &channel,
-            kind: "push",
-            data: b"{\"a\":1}",
-            event_id: None,
-            ids: b"",
-            tags: b"",
-        };
+        let parts = EventParts::new(&channel, "push", b"{\"a\":1}");
         let (json, head) = rendered(&parts);
         assert_eq!(
             json,
             r#"{"type":"event","seq":41,"channel":"repo:alice/demo","event":"push","data":{"a":1},"timestamp":1795316060123,"event_id":"aaaaaaaa-41"}"#
         );
         assert_eq!(head, "id: aaaaaaaa-41\nevent: push\ndata: ");
-        let (json, _) =
-            rendered(&EventParts { event_id: Some("x\"y"), ids: b"[\"7\"]", tags: b"[]", ..parts });
+        let ids = WordList::of_strings(vec!["7".to_owned()]);
+        let tags = WordList { json: b"[]".to_vec(), words: Vec::new() };
+        let acme = Workspace::parse("acme");
+        let parts =
+            EventParts { event_id: Some("x\"y"), ids: &ids, tags: &tags, workspace: acme.as_ref(), ..parts };
+        let (json, _) = rendered(&parts);
         assert_eq!(
             json,
-            r#"{"type":"event","seq":41,"channel":"repo:alice/demo","event":"push","data":{"a":1},"timestamp":1795316060123,"event_id":"x\"y","ids":["7"],"tags":[]}"#
+            r#"{"type":"event","seq":41,"channel":"repo:alice/demo","event":"push","data":{"a":1},"timestamp":1795316060123,"event_id":"x\"y","ids":["7"],"tags":[],"workspace":"acme"}"#
         );
+        let publication = Publication::new(&parts).unwrap();
+        assert_eq!(publication.route().as_str(), "acme@repo:alice/demo");
+        let labels = labels::Labels::new(publication.labels());
+        assert_eq!((labels.kind(), labels.workspace(), labels.event_id()), ("push", "acme", "x\"y"));
+        assert!(labels.ids().eq(["7"]));
+        let (start, len) = labels.data();
+        let after_seq = json.find(",\"channel\"").unwrap();
+        assert_eq!(&json[after_seq + start..after_seq + start + len], "{\"a\":1}");
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(super) fn run(hub: &Hub, rate: u32, clock: Clock, stop: &AtomicBool) {
                 event_id: None,
                 ids: None,
                 tags: None,
+                workspace: None,
             };
             if let Ok(publication) = publication(&envelope, &hub.limits) {
                 let submission = Submission {

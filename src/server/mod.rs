@@ -18,6 +18,7 @@ pub use clock::Clock;
 use crate::event_loop::EventLoop;
 use crate::hub::{Hub, run_sequencer};
 use crate::session::request::Door;
+use crate::session::settings::Settings;
 use crate::sync::bell::Waker;
 use crate::words::cursor::Epoch;
 use crate::words::limits::Limits;
@@ -34,6 +35,8 @@ pub struct Config {
     pub loops: usize,
     /// Every bound.
     pub limits: Limits,
+    /// How connections are understood.
+    pub settings: Settings,
     /// Events a second of the bundled real ones to publish in a circle; 0 for none.
     pub demo_rate: u32,
 }
@@ -72,13 +75,15 @@ impl Server {
         let epoch = Epoch::from_bits(random_bits());
         let (hub, sequencer) = Hub::new(config.limits, epoch, wakers, is_inline);
         let stop = Arc::new(AtomicBool::new(false));
+        let settings = Arc::new(config.settings);
 
         let mut server = Server { hub, address, admin_address, loops: Vec::new(), others: Vec::new(), stop };
         let mut sequencer = Some(sequencer);
         let mut admin = Some(admin);
         for (index, ((poll, _), listener)) in polls.into_iter().zip(listeners).enumerate() {
             let own_sequencer = if is_inline { sequencer.take() } else { None };
-            let event_loop = EventLoop::new(Arc::clone(&server.hub), index, own_sequencer, clock.now());
+            let (hub, settings) = (Arc::clone(&server.hub), Arc::clone(&settings));
+            let event_loop = EventLoop::new(hub, settings, index, own_sequencer, clock.now());
             let mut driver = Driver::new(Arc::clone(&server.hub), index, poll, event_loop, clock)?;
             driver.listen(listener, Door::Public)?;
             for listener in admin.take().into_iter().flatten() {

@@ -6,11 +6,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::filter;
 use super::publish::{Envelope, publication};
 use crate::sequencer::Publication;
 use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
-use crate::words::limits::Limits;
+use crate::words::filter::Filter;
+use crate::words::limits::{LAST_EVENTS_MAX, Limits};
 
 /// What a command names, each with the text to echo.
 pub type Wanted = SmallVec<[(Pattern, String); 1]>;
@@ -33,7 +35,13 @@ pub enum Verb {
         patterns: Wanted,
         /// From where on; from now on unless given.
         since: Option<Since>,
+        /// First the newest events of each channel, so many.
+        last: Option<usize>,
+        /// What must be true of the events of these channels.
+        filter: Option<Filter>,
     },
+    /// Get only what passes this, on every channel.
+    Filter(Filter),
     /// No longer get the events of these channels.
     Unsubscribe {
         /// What to end, with the text to echo.
@@ -81,6 +89,8 @@ struct Raw<'a> {
     #[serde(borrow)]
     tags: Option<&'a RawValue>,
     #[serde(borrow)]
+    workspace: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     filter: Option<&'a RawValue>,
     #[serde(borrow)]
     on_slow: Option<&'a RawValue>,
@@ -111,22 +121,34 @@ pub fn parse(text: &str, limits: &Limits) -> Result<Command, CommandError> {
         id => id,
     };
     let refuse = |code, message: String| refuse(code, message, id);
-    let unserved = [("filter", raw.filter), ("on_slow", raw.on_slow), ("last", raw.last)];
-    if let Some((name, _)) = unserved.iter().find(|(_, member)| member.is_some()) {
-        return Err(refuse("unsupported", format!("'{name}' is not served by this version")));
+    if raw.on_slow.is_some() {
+        return Err(refuse("unsupported", "'on_slow' is not served by this version".to_owned()));
     }
+    let filter = raw.filter.map(|filter| filter::parse(filter.get(), limits)).transpose();
+    let filter = filter.map_err(|error| refuse(error.code, error.message))?;
     let verb = match &*raw.verb {
         "subscribe" => {
             let since =
                 raw.since.map(since_of).transpose().map_err(|message| refuse("bad_cursor", message))?;
+            let last = raw.last.map(|raw| last(raw.get())).transpose();
+            let last = last.map_err(|message| refuse("bad_last", message))?;
+            if since.is_some() && last.is_some() {
+                return Err(refuse("bad_last", "'since' and 'last' exclude each other".to_owned()));
+            }
             Verb::Subscribe {
                 patterns: patterns_of(&raw, limits).map_err(|(code, message)| refuse(code, message))?,
                 since,
+                last,
+                filter,
             }
         }
         "unsubscribe" => Verb::Unsubscribe {
             patterns: patterns_of(&raw, limits).map_err(|(code, message)| refuse(code, message))?,
         },
+        "filter" => {
+            let message = "Invalid message format: missing field `filter`";
+            Verb::Filter(filter.ok_or_else(|| refuse("bad_message", message.to_owned()))?)
+        }
         "list" => Verb::List,
         "ping" => Verb::Ping,
         "publish" => {
@@ -141,6 +163,7 @@ pub fn parse(text: &str, limits: &Limits) -> Result<Command, CommandError> {
                 event_id: raw.event_id,
                 ids: raw.ids,
                 tags: raw.tags,
+                workspace: raw.workspace,
             };
             let publication =
                 publication(&envelope, limits).map_err(|error| refuse(error.code, error.detail))?;
@@ -190,6 +213,15 @@ fn since_of(raw: &RawValue) -> Result<Since, String> {
     Since::parse(&text).map_err(|error| error.to_string())
 }
 
+/// Reads how many of the newest events are asked for.
+///
+/// # Errors
+/// A sentence for the person who wrote the client.
+pub fn last(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=LAST_EVENTS_MAX).contains(count));
+    count.ok_or_else(|| format!("last is a number from 1 to {LAST_EVENTS_MAX}"))
+}
+
 /// Longest command id, in bytes of its JSON text.
 const ID_BYTES_MAX: usize = 128;
 
@@ -215,7 +247,14 @@ mod tests {
         check(r#"{"type":"subscribe","channels":[]}"#, Err("bad_message"));
         check(r#"{"type":"subscribe","channel":"t:a","since":"x y"}"#, Err("bad_cursor"));
         check(r#"{"type":"subscribe","channel":"t:a","since":-1}"#, Err("bad_cursor"));
-        check(r#"{"type":"subscribe","channel":"t:a","filter":{}}"#, Err("unsupported"));
+        check(r#"{"type":"subscribe","channel":"t:a","filter":{},"last":1}"#, Ok(()));
+        check(r#"{"type":"subscribe","channel":"t:a","filter":{"types":[]}}"#, Err("bad_filter"));
+        check(r#"{"type":"subscribe","channel":"t:a","last":0}"#, Err("bad_last"));
+        check(r#"{"type":"subscribe","channel":"t:a","last":1,"since":1}"#, Err("bad_last"));
+        check(r#"{"type":"subscribe","channel":"t:a","on_slow":"latest"}"#, Err("unsupported"));
+        check(r#"{"type":"filter","filter":{"event_types":["push"]}}"#, Ok(()));
+        check(r#"{"type":"filter","filter":{"event_types":["bogus"]}}"#, Err("unknown_event_type"));
+        check(r#"{"type":"filter"}"#, Err("bad_message"));
         check(r#"{"type":"unsubscribe","channel":"t:a","id":"x"}"#, Ok(()));
         check(r#"{"type":"list"}"#, Ok(()));
         check(r#"{"type":"ping","id":{}}"#, Err("bad_message"));

@@ -4,8 +4,11 @@
 //! is told; nothing here knows of sockets, clocks, tables or the log.
 
 pub mod command;
+pub mod dialect;
+pub mod filter;
 pub mod http;
 pub mod origin;
 pub mod publish;
 pub mod reply;
 pub mod request;
+pub mod settings;

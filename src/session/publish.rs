@@ -6,11 +6,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use crate::sequencer::{EventParts, Publication};
+use crate::sequencer::{EventParts, Publication, WordList};
 use crate::wire::json::minify;
-use crate::words::channel::Channel;
+use crate::words::channel::{Channel, is_reserved};
 use crate::words::kind;
 use crate::words::limits::{JSON_DEPTH_MAX, LABEL_BYTES_MAX, LABELS_MAX, Limits};
+use crate::words::workspace::Workspace;
 
 /// The events of one atomic submission.
 pub type Publications = SmallVec<[Publication; 1]>;
@@ -46,6 +47,9 @@ pub struct Envelope<'a> {
     /// Its tags.
     #[serde(borrow)]
     pub tags: Option<&'a RawValue>,
+    /// The workspace that it belongs to.
+    #[serde(borrow)]
+    pub workspace: Option<Cow<'a, str>>,
 }
 
 /// Why a publish is refused; nothing of it was published.
@@ -97,19 +101,37 @@ pub fn parse_body(
     }
 }
 
+/// What is said of an event beside its data, when the body is the data.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heading<'a> {
+    /// Where to.
+    pub channel: &'a str,
+    /// Of what kind.
+    pub kind: &'a str,
+    /// The publisher's own id.
+    pub event_id: Option<&'a str>,
+    /// The workspace that it belongs to.
+    pub workspace: Option<&'a str>,
+    /// Entities it is about.
+    pub ids: &'a [String],
+    /// Its tags.
+    pub tags: &'a [String],
+}
+
 /// Reads a body that is the data of one event.
 ///
 /// # Errors
 /// As [`parse_body`].
-pub fn parse_data(
-    channel: &str,
-    kind: &str,
-    event_id: Option<&str>,
-    body: &[u8],
-    limits: &Limits,
-) -> Result<Publications, PublishError> {
-    let publication = render(&checked(channel, kind, event_id)?, body, &[], &[], limits)?;
-    Ok(std::iter::once(publication).collect())
+pub fn parse_data(heading: &Heading<'_>, data: &[u8], limits: &Limits) -> Result<Publication, PublishError> {
+    let checked = checked(heading.channel, heading.kind, heading.event_id, heading.workspace)?;
+    for (name, words) in [("ids", heading.ids), ("tags", heading.tags)] {
+        if LABELS_MAX < words.len() || words.iter().any(|word| LABEL_BYTES_MAX < word.len()) {
+            return Err(bad_words(name));
+        }
+    }
+    let ids = WordList::of_strings(heading.ids.to_vec());
+    let tags = WordList::of_strings(heading.tags.to_vec());
+    render(&checked, data, &ids, &tags, limits)
 }
 
 /// Checks one event and renders it.
@@ -117,10 +139,11 @@ pub fn parse_data(
 /// # Errors
 /// As [`parse_body`].
 pub fn publication(envelope: &Envelope<'_>, limits: &Limits) -> Result<Publication, PublishError> {
-    let checked = checked(&envelope.channel, &envelope.event, envelope.event_id.as_deref())?;
+    let (event_id, workspace) = (envelope.event_id.as_deref(), envelope.workspace.as_deref());
+    let checked = checked(&envelope.channel, &envelope.event, event_id, workspace)?;
     let data = envelope.data.map_or("null", RawValue::get);
-    let ids = labels("ids", envelope.ids, |value| value.is_string() || value.is_i64() || value.is_u64())?;
-    let tags = labels("tags", envelope.tags, serde_json::Value::is_string)?;
+    let ids = words("ids", envelope.ids, |value| value.is_string() || value.is_i64() || value.is_u64())?;
+    let tags = words("tags", envelope.tags, serde_json::Value::is_string)?;
     render(&checked, data.as_bytes(), &ids, &tags, limits)
 }
 
@@ -128,24 +151,39 @@ struct Checked<'a> {
     channel: Channel,
     kind: Cow<'a, str>,
     event_id: Option<&'a str>,
+    workspace: Option<Workspace>,
 }
 
-fn checked<'a>(channel: &str, kind: &'a str, event_id: Option<&'a str>) -> Result<Checked<'a>, PublishError> {
+fn checked<'a>(
+    channel: &str,
+    kind: &'a str,
+    event_id: Option<&'a str>,
+    workspace: Option<&str>,
+) -> Result<Checked<'a>, PublishError> {
     let channel = Channel::parse(channel).map_err(|error| PublishError::bad("bad_channel", error))?;
+    if is_reserved(channel.as_str()) {
+        return Err(PublishError::bad("bad_channel", "channels of the namespace sys are the server's own"));
+    }
     let kind = kind::normalise(kind).map_err(|error| PublishError::bad("bad_event", error))?;
     let fits = |id: &str| !id.is_empty() && id.len() <= LABEL_BYTES_MAX && !id.chars().any(char::is_control);
     if event_id.is_some_and(|id| !fits(id)) {
         let detail = format!("event_id must be 1 to {LABEL_BYTES_MAX} bytes without control characters");
         return Err(PublishError::bad("bad_event_id", detail));
     }
-    Ok(Checked { channel, kind, event_id })
+    let workspace = match workspace {
+        None => None,
+        Some(text) => Some(Workspace::parse(text).ok_or_else(|| {
+            PublishError::bad("bad_workspace", "a workspace is 1 to 64 characters of a-z, 0-9, '_', '-'")
+        })?),
+    };
+    Ok(Checked { channel, kind, event_id, workspace })
 }
 
 fn render(
     checked: &Checked<'_>,
     data: &[u8],
-    ids: &[u8],
-    tags: &[u8],
+    ids: &WordList,
+    tags: &WordList,
     limits: &Limits,
 ) -> Result<Publication, PublishError> {
     if limits.event_bytes_max < data.len() {
@@ -154,14 +192,16 @@ fn render(
     }
     let mut minified = Vec::with_capacity(data.len());
     minify(data, &mut minified, JSON_DEPTH_MAX).map_err(|error| PublishError::bad("bad_json", error))?;
-    Ok(Publication::new(&EventParts {
+    let parts = EventParts {
         channel: &checked.channel,
         kind: &checked.kind,
         data: &minified,
         event_id: checked.event_id,
         ids,
         tags,
-    }))
+        workspace: checked.workspace.as_ref(),
+    };
+    Publication::new(&parts).map_err(|error| PublishError::bad("bad_workspace", error))
 }
 
 fn batch<'a>(
@@ -186,25 +226,34 @@ fn batch<'a>(
     Ok(publications)
 }
 
-fn labels(
+/// Reads `ids` or `tags`.
+fn words(
     name: &'static str,
     raw: Option<&RawValue>,
-    is_label: impl Fn(&serde_json::Value) -> bool,
-) -> Result<Vec<u8>, PublishError> {
-    let Some(raw) = raw else { return Ok(Vec::new()) };
+    is_word: impl Fn(&serde_json::Value) -> bool,
+) -> Result<WordList, PublishError> {
+    let Some(raw) = raw else { return Ok(WordList::default()) };
     let values: Vec<serde_json::Value> = from_json(raw.get())?;
     let fits = |value: &serde_json::Value| {
-        is_label(value) && value.as_str().is_none_or(|text| text.len() <= LABEL_BYTES_MAX)
+        is_word(value) && value.as_str().is_none_or(|text| text.len() <= LABEL_BYTES_MAX)
     };
     if LABELS_MAX < values.len() || !values.iter().all(fits) {
-        let what = if name == "ids" { "strings or whole numbers" } else { "strings" };
-        let detail = format!("{name} must be at most {LABELS_MAX} {what} of at most {LABEL_BYTES_MAX} bytes");
-        return Err(PublishError::bad("bad_labels", detail));
+        return Err(bad_words(name));
     }
-    let mut minified = Vec::new();
-    minify(raw.get().as_bytes(), &mut minified, JSON_DEPTH_MAX)
+    let mut json = Vec::new();
+    minify(raw.get().as_bytes(), &mut json, JSON_DEPTH_MAX)
         .map_err(|error| PublishError::bad("bad_json", error))?;
-    Ok(minified)
+    let word = |value: serde_json::Value| match value {
+        serde_json::Value::String(text) => text,
+        number => number.to_string(),
+    };
+    Ok(WordList { json, words: values.into_iter().map(word).collect() })
+}
+
+fn bad_words(name: &'static str) -> PublishError {
+    let what = if name == "ids" { "strings or whole numbers" } else { "strings" };
+    let detail = format!("{name} must be at most {LABELS_MAX} {what} of at most {LABEL_BYTES_MAX} bytes");
+    PublishError::bad("bad_labels", detail)
 }
 
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, PublishError> {
@@ -240,6 +289,10 @@ mod tests {
         json(r#"{"channel":"t:a","event":"k","event_id":"a\nb"}"#, Err((400, "bad_event_id")));
         json(r#"{"channel":"t:a","event":"k","ids":["a",7],"tags":["x"]}"#, Ok((1, false)));
         json(r#"{"channel":"t:a","event":"k","tags":[7]}"#, Err((400, "bad_labels")));
+        json(r#"{"channel":"t:a","event":"k","workspace":"Acme"}"#, Ok((1, false)));
+        json(r#"{"channel":"t:a","event":"k","workspace":"a b"}"#, Err((400, "bad_workspace")));
+        json(r#"{"channel":"memory:a","event":"k","workspace":"b"}"#, Err((400, "bad_workspace")));
+        json(r#"{"channel":"sys:announcements","event":"k"}"#, Err((400, "bad_channel")));
         json(r#"{"channel":"t:a","event":"k","ids":"a"}"#, Err((400, "bad_json")));
         json(
             &format!(r#"{{"channel":"t:a","event":"k","data":"{}"}}"#, "x".repeat(31)),

@@ -1,18 +1,7 @@
 //! The texts that a client is sent besides events.
 
 use crate::wire::json::push_string;
-use crate::words::cursor::{Epoch, GapCause};
-
-/// Events that a receiver will not get.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// First and last sequence number, where they can be told.
-    pub range: Option<(u64, u64)>,
-    /// Why.
-    pub cause: GapCause,
-    /// The cursor that was not understood, for [`GapCause::Epoch`].
-    pub old: Option<String>,
-}
+use crate::words::cursor::{Epoch, Gap};
 
 /// Writes a JSON object of `members`, each a name and a JSON text, then the `id` of the command it answers, if any.
 fn push_object(out: &mut Vec<u8>, kind: &str, members: &[(&str, Member<'_>)], id: Option<&str>) {
@@ -77,6 +66,21 @@ pub fn subscribed(channel: &str, seq: u64, epoch: Epoch, id: Option<&str>) -> St
     object("subscribed", &members, id)
 }
 
+/// Older events of added channels follow, before `subscribed`.
+#[must_use]
+pub fn replay(channels: &[String], from: u64, to: u64, id: Option<&str>) -> String {
+    let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
+    let members =
+        [("channels", Member::Texts(&channels)), ("from", Member::Number(from)), ("to", Member::Number(to))];
+    object("replay", &members, id)
+}
+
+/// The filter holds for everything after `seq`.
+#[must_use]
+pub fn filtered(seq: u64, id: Option<&str>) -> String {
+    object("filtered", &[("seq", Member::Number(seq))], id)
+}
+
 /// The subscription has ended, or there was none.
 #[must_use]
 pub fn unsubscribed(channel: &str, id: Option<&str>) -> String {
@@ -138,6 +142,7 @@ pub fn gap(gap: &Gap) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::cursor::GapCause;
 
     #[test]
     fn texts_as_the_protocol_has_them() {

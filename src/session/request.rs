@@ -4,24 +4,30 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::origin;
-use super::publish::{Framing, Publications, PublishError, parse_body, parse_data};
+use super::dialect::engram;
+use super::dialect::guts::{self, Spelling};
+use super::publish::{Framing, Heading, Publications, PublishError, parse_body, parse_data};
+use super::settings::Settings;
+use super::{command, filter, origin};
 use crate::wire::http::{
     HttpError, Method, RequestHead, Response, decode_path_segment, problem, query_pairs,
 };
 use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
+use crate::words::dialect::Dialect;
+use crate::words::filter::{Filter, Words};
 use crate::words::limits::Limits;
+use crate::words::workspace::Workspace;
 
 /// What is asked for.
 #[derive(Debug)]
 pub enum Request {
     /// Become a WebSocket.
-    WebSocket(Subscription),
+    WebSocket(Wish),
     /// Stream events as server-sent events.
     Events {
         /// What, and from where on.
-        subscription: Subscription,
+        wish: Wish,
         /// Without `event:` lines.
         unnamed: bool,
     },
@@ -35,7 +41,7 @@ pub enum Request {
     /// Events after a cursor, in one answer.
     History {
         /// What, and from where on.
-        subscription: Subscription,
+        wish: Wish,
         /// At most so many events.
         limit: usize,
     },
@@ -43,6 +49,8 @@ pub enum Request {
     Health(Health),
     /// Counters.
     Stats,
+    /// Counters as the dialect `guts` has them.
+    RealtimeStats,
     /// A file of the page at `/`.
     Page(String),
     /// What is allowed here: a list of methods.
@@ -51,11 +59,17 @@ pub enum Request {
 
 /// What a stream or an answer is made of.
 #[derive(Debug, Default)]
-pub struct Subscription {
+pub struct Wish {
     /// What, with the text to echo.
     pub patterns: SmallVec<[(Pattern, String); 1]>,
     /// From where on; from now on unless given.
     pub since: Option<Since>,
+    /// First the newest events of each channel, so many.
+    pub last: Option<usize>,
+    /// What must be true of every event.
+    pub filter: Filter,
+    /// In whose words.
+    pub dialect: Dialect,
 }
 
 /// The answer to a request that is refused.
@@ -83,7 +97,13 @@ pub enum Door {
 ///
 /// # Errors
 /// The answer that refuses it; the connection may be kept.
-pub fn parse(head: &RequestHead<'_>, body: &[u8], door: Door, limits: &Limits) -> Result<Request, Refused> {
+pub fn parse(
+    head: &RequestHead<'_>,
+    body: &[u8],
+    door: Door,
+    limits: &Limits,
+    settings: &Settings,
+) -> Result<Request, Refused> {
     let is_get = matches!(head.method, Method::Get | Method::Head);
     let is_post = head.method == Method::Post;
     let allowed = match allowed_methods(head.path, door) {
@@ -103,18 +123,32 @@ pub fn parse(head: &RequestHead<'_>, body: &[u8], door: Door, limits: &Limits) -
         return Err(refused(403, "origin_not_allowed", "Pages of other origins may not use this server."));
     }
     match head.path {
-        "/ws" => Ok(Request::WebSocket(subscription(head, limits)?)),
+        "/ws" => Ok(Request::WebSocket(websocket_wish(head, limits, settings)?)),
+        "/v1/events" => Ok(Request::Events { wish: engram_wish(head, limits)?, unnamed: false }),
+        "/api/events" | "/ws/subscribe" => {
+            let wish = sdk_wish(head, limits)?;
+            let is_upgrade = head.headers("upgrade").any(|value| value.eq_ignore_ascii_case("websocket"));
+            if is_upgrade {
+                return Ok(Request::WebSocket(wish));
+            }
+            if wish.patterns.is_empty() {
+                return Err(refused(400, "no_channel", "Name a channel: /api/events?channel=..."));
+            }
+            Ok(Request::Events { wish, unnamed: true })
+        }
+        "/api/realtime/stats" => Ok(Request::RealtimeStats),
         "/events" => {
-            let mut subscription = subscription(head, limits)?;
-            if subscription.patterns.is_empty() {
+            let mut wish = wish(head, limits)?;
+            if wish.patterns.is_empty() {
                 return Err(refused(400, "no_channel", "Name at least one channel: /events?channel=..."));
             }
             // The header is the newer of the two: a browser that reconnects asks for the same address again.
             if let Some(id) = head.header("last-event-id").filter(|id| !id.is_empty()) {
-                subscription.since = Some(since(id)?);
+                wish.since = Some(since(id)?);
+                wish.last = None;
             }
             let unnamed = query(head)?.iter().any(|(name, value)| name == "unnamed" && value != "0");
-            Ok(Request::Events { subscription, unnamed })
+            Ok(Request::Events { wish, unnamed })
         }
         "/publish" => {
             let (publications, is_batch) =
@@ -145,7 +179,8 @@ fn allowed_methods(path: &str, door: Door) -> Option<&'static str> {
         ("/stats", Door::Admin) => Some(GET_OR_HEAD),
         (_, Door::Admin) | ("/stats", Door::Public) => None,
         ("*", _) => Some("GET, HEAD, POST, OPTIONS"),
-        ("/ws" | "/events", _) => Some(GET),
+        ("/ws" | "/events" | "/v1/events" | "/api/events" | "/ws/subscribe", _) => Some(GET),
+        ("/api/realtime/stats", _) => Some(GET_OR_HEAD),
         ("/publish", _) => Some(POST),
         ("/history", _) => Some(GET_OR_HEAD),
         (path, _) if path.starts_with("/publish/") => Some(POST),
@@ -164,32 +199,55 @@ fn publish_data(
     limits: &Limits,
 ) -> Result<Request, Refused> {
     let channel = decode_path_segment(channel).map_err(|error| malformed(&error))?;
-    let (mut kind, mut event_id) = (None, None);
+    let (mut kind, mut event_id, mut workspace) = (None, None, None);
+    let (mut ids, mut tags) = (Vec::new(), Vec::new());
+    let words =
+        |value: &str| -> Vec<String> { value.split(',').map(|word| word.trim().to_owned()).collect() };
     for (name, value) in query(head)? {
         match &*name {
             "event" => kind = Some(value),
             "event_id" => event_id = Some(value),
+            "workspace" => workspace = Some(value),
+            "ids" => ids.extend(words(&value)),
+            "tags" => tags.extend(words(&value)),
             _ => {}
         }
     }
-    let kind = kind.as_deref().unwrap_or(DEFAULT_KIND);
-    let publications =
-        parse_data(&channel, kind, event_id.as_deref(), body, limits).map_err(|error| refusal(&error))?;
-    Ok(Request::Publish { publications, is_batch: false })
+    let heading = Heading {
+        channel: &channel,
+        kind: kind.as_deref().unwrap_or(DEFAULT_KIND),
+        event_id: event_id.as_deref(),
+        workspace: workspace.as_deref(),
+        ids: &ids,
+        tags: &tags,
+    };
+    let one = |data: &[u8]| parse_data(&heading, data, limits).map_err(|error| refusal(&error));
+    if framing(head)? != Framing::Lines {
+        return Ok(Request::Publish { publications: std::iter::once(one(body)?).collect(), is_batch: false });
+    }
+    // Each line is the data of an event: a log, say.
+    let lines = body.split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let publications: Publications =
+        lines.take(limits.batch_events_max + 1).map(one).collect::<Result<_, _>>()?;
+    if publications.is_empty() || limits.batch_events_max < publications.len() || event_id.is_some() {
+        let detail = format!("Send 1 to {} lines, and no event_id.", limits.batch_events_max);
+        return Err(refused(400, "bad_batch", &detail));
+    }
+    Ok(Request::Publish { publications, is_batch: true })
 }
 
 /// The kind of an event published by its data alone, unless the query says another.
 const DEFAULT_KIND: &str = "message";
 
 fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<Request, Refused> {
-    let mut subscription = subscription(head, limits)?;
-    if subscription.patterns.is_empty() {
+    let mut wish = wish(head, limits)?;
+    if wish.patterns.is_empty() {
         return Err(refused(400, "no_channel", "Name at least one channel: /history?channel=..."));
     }
     let mut limit = HISTORY_LIMIT_DEFAULT.min(limits.history_events_max);
     for (name, value) in query(head)? {
         match &*name {
-            "after" => subscription.since = Some(since(&value)?),
+            "after" => wish.since = Some(since(&value)?),
             "limit" => {
                 let asked: Option<usize> =
                     value.parse().ok().filter(|asked| (1..=limits.history_events_max).contains(asked));
@@ -204,40 +262,154 @@ fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<Request, Refused> 
             _ => {}
         }
     }
-    subscription.since.get_or_insert(Since::Earliest);
-    Ok(Request::History { subscription, limit })
+    if wish.last.is_none() {
+        wish.since.get_or_insert(Since::Earliest);
+    }
+    Ok(Request::History { wish, limit })
 }
 
 /// Events in an answer of `GET /history` unless the query says otherwise.
 const HISTORY_LIMIT_DEFAULT: usize = 100;
 
-/// The channels and the start of a stream, from the query.
-fn subscription(head: &RequestHead<'_>, limits: &Limits) -> Result<Subscription, Refused> {
-    let mut subscription = Subscription::default();
+/// What a WebSocket asks for, in the dialect that it names: by a sub-protocol, in the query, or not at all.
+fn websocket_wish(head: &RequestHead<'_>, limits: &Limits, settings: &Settings) -> Result<Wish, Refused> {
+    let mut dialect = settings.dialect;
+    let offered = head.headers("sec-websocket-protocol").flat_map(|value| value.split(','));
+    if let Some(known) = offered.filter_map(|name| Dialect::parse(name.trim())).next() {
+        dialect = known;
+    }
+    for (name, value) in query(head)? {
+        if name == "dialect" {
+            dialect = named_dialect(&value)?;
+        }
+    }
+    match dialect {
+        Dialect::Engram => engram_wish(head, limits),
+        Dialect::Native | Dialect::CloudEvents => Ok(Wish { dialect, ..wish(head, limits)? }),
+        Dialect::Guts | Dialect::Sdk => {
+            let mut wish = Wish { dialect, ..Wish::default() };
+            add_guts_channels(head, limits, Spelling::Hub, &mut wish)?;
+            Ok(wish)
+        }
+    }
+}
+
+/// What a client of the dialect `engram` asks for: the memory of one workspace.
+fn engram_wish(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refused> {
+    let mut workspace = None;
+    let mut wish = Wish { dialect: Dialect::Engram, ..Wish::default() };
     for (name, value) in query(head)? {
         match &*name {
-            "channel" | "channels" | "repository" => {
-                for text in value.split(',').filter(|text| !text.is_empty()) {
-                    if limits.subscriptions_max <= subscription.patterns.len() {
-                        return Err(refused(
-                            400,
-                            "subscription_limit",
-                            &super::command::limit_message(limits),
-                        ));
-                    }
-                    let pattern = Pattern::parse(text)
-                        .map_err(|error| refused(400, "bad_channel", &format!("invalid channel: {error}")))?;
-                    subscription.patterns.push((pattern, text.to_owned()));
-                }
+            "event_types" => {
+                let types = engram::parse_event_types(&value);
+                let types = types.map_err(|error| refused(400, "unknown_event_type", &error.to_string()))?;
+                wish.filter.kinds = Some(Words::new(types));
             }
-            "since" | "last_event_id" => subscription.since = Some(since(&value)?),
-            "event_types" | "ids" | "tags" | "workspace" | "filter" | "on_slow" | "last" | "dialect" => {
-                return Err(refused(400, "unsupported", &format!("'{name}' is not served by this version")));
+            "workspace" => {
+                let parsed = Workspace::parse(&value);
+                workspace = Some(parsed.ok_or_else(|| {
+                    refused(400, "bad_workspace", "A workspace is 1 to 64 characters of a-z, 0-9, '_', '-'.")
+                })?);
             }
             _ => {}
         }
     }
-    Ok(subscription)
+    let workspace = workspace.as_ref().map_or(DEFAULT_WORKSPACE, Workspace::as_str);
+    let text = format!("memory:{workspace}");
+    let pattern = Pattern::parse(&text).map_err(|error| refused(400, "bad_workspace", &error.to_string()))?;
+    wish.patterns.push((pattern, text));
+    debug_assert!(wish.patterns.len() <= limits.subscriptions_max);
+    // What is no number means nothing to its clients either: they begin with what is new.
+    let id = head.header("last-event-id").unwrap_or_default();
+    wish.since = id.parse().ok().map(|seq| Since::After { epoch: None, seq });
+    Ok(wish)
+}
+
+/// The workspace of a client of the dialect `engram` that names none.
+const DEFAULT_WORKSPACE: &str = "default";
+
+/// What the client library of the dialect `guts` asks for, or its load test.
+fn sdk_wish(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refused> {
+    let mut wish = Wish { dialect: Dialect::Sdk, ..Wish::default() };
+    add_guts_channels(head, limits, Spelling::Sdk, &mut wish)?;
+    for (name, value) in query(head)? {
+        if matches!(&*name, "since" | "last_event_id") {
+            wish.since = Some(since(&value)?);
+        }
+    }
+    if let Some(id) = head.header("last-event-id").filter(|id| !id.is_empty()) {
+        wish.since = Some(since(id)?);
+    }
+    Ok(wish)
+}
+
+fn add_guts_channels(
+    head: &RequestHead<'_>,
+    limits: &Limits,
+    spelling: Spelling,
+    wish: &mut Wish,
+) -> Result<(), Refused> {
+    for (name, value) in query(head)? {
+        if !matches!(&*name, "channel" | "repository") {
+            continue;
+        }
+        if limits.subscriptions_max <= wish.patterns.len() {
+            return Err(refused(400, "subscription_limit", &command::limit_message(limits)));
+        }
+        let pattern = guts::parse_channel(&value, spelling)
+            .map_err(|error| refused(400, "bad_channel", &format!("invalid channel: {error}")))?;
+        wish.patterns.push((pattern, value.into_owned()));
+    }
+    Ok(())
+}
+
+/// Members of a stream's query that are read elsewhere, or that clients add to get past caches.
+const OTHER_MEMBERS: &[&str] = &["unnamed", "after", "limit", "access_token", "token", "_"];
+
+fn named_dialect(name: &str) -> Result<Dialect, Refused> {
+    Dialect::parse(name).ok_or_else(|| refused(400, "unknown_dialect", "There is no dialect of this name."))
+}
+
+/// The channels, the start and the filter of a stream, from the query.
+fn wish(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refused> {
+    let mut wish = Wish::default();
+    for (name, value) in query(head)? {
+        match &*name {
+            "channel" | "channels" | "repository" => {
+                for text in value.split(',').filter(|text| !text.is_empty()) {
+                    if limits.subscriptions_max <= wish.patterns.len() {
+                        return Err(refused(400, "subscription_limit", &command::limit_message(limits)));
+                    }
+                    let pattern = Pattern::parse(text)
+                        .map_err(|error| refused(400, "bad_channel", &format!("invalid channel: {error}")))?;
+                    wish.patterns.push((pattern, text.to_owned()));
+                }
+            }
+            "since" | "last_event_id" => wish.since = Some(since(&value)?),
+            "last" => {
+                wish.last =
+                    Some(command::last(&value).map_err(|message| refused(400, "bad_last", &message))?);
+            }
+            "dialect" => wish.dialect = named_dialect(&value)?,
+            "on_slow" => {
+                return Err(refused(400, "unsupported", "'on_slow' is not served by this version"));
+            }
+            name => {
+                let is_condition = filter::add_query_member(&mut wish.filter, name, &value, limits)
+                    .map_err(|error| refused(400, error.code, &error.message))?;
+                // A misspelt condition must not mean "everything".
+                if !is_condition && !OTHER_MEMBERS.contains(&name) {
+                    let name: String = name.chars().take(80).collect();
+                    let detail = format!("'{name}' means nothing here, and might be a misspelt filter.");
+                    return Err(refused(400, "unknown_parameter", &detail));
+                }
+            }
+        }
+    }
+    if wish.since.is_some() && wish.last.is_some() {
+        return Err(refused(400, "bad_last", "'since' and 'last' exclude each other."));
+    }
+    Ok(wish)
 }
 
 fn since(text: &str) -> Result<Since, Refused> {
@@ -282,7 +454,7 @@ mod tests {
     fn outcome(request: &str, body: &str, door: Door) -> Result<String, u16> {
         let text = format!("{request}\r\nHost: x\r\n\r\n");
         let (head, _) = parse_head(text.as_bytes(), &HeadLimits::default()).unwrap().unwrap();
-        parse(&head, body.as_bytes(), door, &Limits::default())
+        parse(&head, body.as_bytes(), door, &Limits::default(), &Settings::default())
             .map(|request| format!("{request:?}").split(['(', ' ']).next().unwrap_or_default().to_owned())
             .map_err(|response| response.status())
     }
@@ -299,7 +471,10 @@ mod tests {
         check("GET /ws?channel=nonsense", Err(400));
         check("GET /ws?channel=t:a&since=abc-1", Ok("WebSocket"));
         check("GET /ws?channel=t:a&since=x%20y", Err(400));
-        check("GET /ws?channel=t:a&event_types=push", Err(400));
+        check("GET /ws?channel=t:a&event_types=push&last=3", Ok("WebSocket"));
+        check("GET /ws?channel=t:a&event_types=bogus", Err(400));
+        check("GET /ws?channel=t:a&last=0", Err(400));
+        check("GET /ws?channel=t:a&last=3&since=1", Err(400));
         check("GET /ws?channel=%ff", Err(400));
         check("HEAD /ws", Err(405));
         check("GET /events?channel=t:a&_=123", Ok("Events"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rpds::HashTrieMapSync;
 
 use super::subscribers::Subscribers;
-use crate::words::channel::{Pattern, Step, name_steps};
+use crate::words::channel::{Pattern, Step, route_steps};
 
 /// Who subscribes to what; clones are cheap and share structure.
 #[derive(Clone, Debug, Default)]
@@ -54,17 +54,17 @@ impl Table {
         removed
     }
 
-    /// Calls `on` with each set of subscribers that gets events of `channel`; a connection may be in several.
-    pub fn visit<'a>(&'a self, channel: &str, on: &mut impl FnMut(&'a Subscribers)) {
-        let steps: smallvec::SmallVec<[&str; 10]> = name_steps(channel).collect();
+    /// Calls `on` with each set of subscribers that gets events of `route`; a connection may be in several.
+    pub fn visit<'a>(&'a self, route: &str, on: &mut impl FnMut(&'a Subscribers)) {
+        let steps: smallvec::SmallVec<[&str; 10]> = route_steps(route).collect();
         visit(&self.root, &steps, on);
     }
 
-    /// The connections that get events of `channel`, each once, ascending.
-    pub fn collect(&self, channel: &str, into: &mut Vec<u32>) {
+    /// The connections that get events of `route`, each once, ascending.
+    pub fn collect(&self, route: &str, into: &mut Vec<u32>) {
         into.clear();
         let mut sets = 0;
-        self.visit(channel, &mut |subscribers| {
+        self.visit(route, &mut |subscribers| {
             sets += 1;
             into.extend(subscribers.iter());
         });
@@ -74,11 +74,11 @@ impl Table {
         }
     }
 
-    /// Whether anybody gets events of `channel`.
+    /// Whether anybody gets events of `route`.
     #[must_use]
-    pub fn has_subscriber(&self, channel: &str) -> bool {
+    pub fn has_subscriber(&self, route: &str) -> bool {
         let mut found = false;
-        self.visit(channel, &mut |_| found = true);
+        self.visit(route, &mut |_| found = true);
         found
     }
 }

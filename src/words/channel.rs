@@ -8,18 +8,33 @@
 //!
 //! A pattern matches a channel if it matches the channel itself or one of its ancestors: `repo:a/b` gets
 //! `repo:a/b/prs`. So every pattern is a prefix, and `**` at the end asks only for at least one more segment.
+//!
+//! What is matched is not the channel alone but its [`Route`]: the event's workspace and the channel that its kind leads
+//! to. A [`Pattern`] stands in a [`Scope`] of workspaces, so that no look-up, no link and no gap ever crosses from one
+//! workspace into another.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::kind;
+use super::workspace::{Scope, Workspace};
 
 /// Longest channel name and pattern, in bytes.
 pub const CHANNEL_BYTES_MAX: usize = 255;
 
 /// Most path segments of a channel (the namespace not counted).
 pub const CHANNEL_SEGMENTS_MAX: usize = 8;
+
+/// The channel of announcements: every stream gets its events, and nobody can publish on it.
+pub const ANNOUNCEMENTS: &str = "sys:announcements";
+
+/// Whether publishers may not use `channel`, nor subscribers without the right of an administrator: the namespace `sys`
+/// is the server's own.
+#[must_use]
+pub fn is_reserved(channel: &str) -> bool {
+    channel.starts_with("sys:")
+}
 
 /// The name of a channel that events are published on; valid by construction, cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,19 +59,96 @@ impl Channel {
         &self.0
     }
 
-    /// The channel on which an event of `kind` published here is matched, kept and linked: pull-request and issue
-    /// kinds of a repository go to its `/prs` and `/issues`; everything else stays where it was published.
-    #[must_use]
-    pub fn route(&self, kind: &str) -> Channel {
+    /// The route of an event of `kind` published here by `workspace`: pull-request and issue kinds of a repository are
+    /// matched, kept and linked on its `/prs` and `/issues`; everything else where it was published. A channel of the
+    /// namespace `memory` belongs to the workspace it names.
+    ///
+    /// # Errors
+    /// [`ChannelError::OtherWorkspace`] if the channel belongs to another workspace.
+    pub fn route(&self, kind: &str, workspace: Option<&Workspace>) -> Result<Route, ChannelError> {
+        let own = own_workspace(&self.0);
+        if let (Some(own), Some(said)) = (own, workspace)
+            && own != said.as_str()
+        {
+            return Err(ChannelError::OtherWorkspace(self.0.as_ref().into()));
+        }
         let is_bare_repository =
             self.0.starts_with("repo:") && self.0.bytes().filter(|&b| b == b'/').count() == 1;
         let sub_channel = if is_bare_repository { kind::sub_channel(kind) } else { None };
-        match sub_channel {
-            Some(sub) if self.0.len() + 1 + sub.len() <= CHANNEL_BYTES_MAX => {
-                Channel(format!("{}/{sub}", self.0).into())
-            }
-            _ => self.clone(),
+        let sub_channel = sub_channel.filter(|sub| self.0.len() + 1 + sub.len() <= CHANNEL_BYTES_MAX);
+        let workspace = own.or(workspace.map(Workspace::as_str));
+        if workspace.is_none() && sub_channel.is_none() {
+            return Ok(Route(Arc::clone(&self.0)));
         }
+        let (prefix, at) = workspace.map_or(("", ""), |workspace| (workspace, "@"));
+        let (slash, sub) = sub_channel.map_or(("", ""), |sub| ("/", sub));
+        Ok(Route([prefix, at, &self.0, slash, sub].concat().into()))
+    }
+}
+
+/// The workspace that a channel or pattern of the namespace `memory` names.
+fn own_workspace(name: &str) -> Option<&str> {
+    let path = name.strip_prefix("memory:")?;
+    path.split('/').next().filter(|segment| *segment != "*")
+}
+
+/// What an event is matched on, kept under and linked by: `[workspace "@"] channel`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Route(Arc<str>);
+
+impl Route {
+    /// The route of announcements, which everybody gets.
+    #[must_use]
+    pub fn announcements() -> Route {
+        Route(Pattern::announcements().0)
+    }
+
+    /// The route as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The workspace that the route lies in, and the channel.
+    #[must_use]
+    pub fn parts(&self) -> (Option<&str>, &str) {
+        split_scope(&self.0)
+    }
+}
+
+/// Takes a route or scoped pattern apart.
+fn split_scope(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('@') {
+        Some((workspace, name)) => (Some(workspace), name),
+        None => (None, text),
+    }
+}
+
+/// The route of an event without a workspace and of a kind that leads nowhere else.
+impl From<&Channel> for Route {
+    fn from(channel: &Channel) -> Route {
+        match own_workspace(&channel.0) {
+            Some(own) => Route([own, "@", &channel.0].concat().into()),
+            None => Route(Arc::clone(&channel.0)),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Route({})", self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for Route {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -72,18 +164,19 @@ impl fmt::Display for Channel {
     }
 }
 
-impl std::borrow::Borrow<str> for Channel {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 /// What a subscription names: a channel, a subtree, or a wildcard; valid by construction, cheap to clone. A `**` is
 /// kept as `*`, which says the same, since a pattern covers everything below it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern(Arc<str>);
 
 impl Pattern {
+    /// The pattern of announcements.
+    #[must_use]
+    pub fn announcements() -> Pattern {
+        static PATTERN: LazyLock<Pattern> = LazyLock::new(|| Pattern(ANNOUNCEMENTS.into()));
+        PATTERN.clone()
+    }
+
     /// Checks `text` against the grammar of patterns. Every channel name is a pattern.
     ///
     /// # Errors
@@ -109,19 +202,51 @@ impl Pattern {
         &self.0
     }
 
-    /// The steps from the root of a tree of names to where this pattern stands.
-    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
-        let rest: &str = if &*self.0 == "*" { "" } else { &self.0 };
-        name_steps(rest).map(|segment| match segment {
-            "*" => Step::Any,
-            name => Step::Named(name),
-        })
+    /// This pattern in `scope`, or nothing if it names another workspace than the scope does. A pattern on `memory:x`
+    /// names the workspace `x` by itself.
+    ///
+    /// `self` must not stand in a scope yet.
+    #[must_use]
+    pub fn scoped(&self, scope: &Scope) -> Option<Pattern> {
+        debug_assert!(!self.0.contains('@'), "{self:?} stands in a scope already");
+        match (own_workspace(&self.0), scope) {
+            (None, Scope::None) => Some(self.clone()),
+            (None, Scope::One(workspace)) => Some(self.within(workspace.as_str())),
+            (None, Scope::Any) => Some(self.within("*")),
+            (Some(own), Scope::One(workspace)) if own != workspace.as_str() => None,
+            (Some(own), _) => Some(self.within(own)),
+        }
     }
 
-    /// Whether `channel` or one of its ancestors is what this pattern says. Cost: one pass over both.
+    fn within(&self, scope: &str) -> Pattern {
+        Pattern([scope, "@", &self.0].concat().into())
+    }
+
+    /// Whether this is a pattern for everything in every workspace.
     #[must_use]
-    pub fn matches(&self, channel: &str) -> bool {
-        let mut names = name_steps(channel);
+    pub fn is_everything(&self) -> bool {
+        &*self.0 == "*@*"
+    }
+
+    /// The pattern without its scope, as clients write it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        split_scope(&self.0).1
+    }
+
+    /// The steps from the root of a tree of routes to where this pattern stands.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let (scope, name) = split_scope(&self.0);
+        let name = if name == "*" { "" } else { name };
+        let step = |segment| if segment == "*" { Step::Any } else { Step::Named(segment) };
+        std::iter::once(step(scope.unwrap_or_default())).chain(name_steps(name).map(step))
+    }
+
+    /// Whether the channel of `route` or one of its ancestors is what this pattern says, in the workspace it says.
+    /// Cost: one pass over both.
+    #[must_use]
+    pub fn matches(&self, route: &str) -> bool {
+        let mut names = route_steps(route);
         self.steps().all(|step| match (step, names.next()) {
             (_, None) => false,
             (Step::Any, Some(_)) => true,
@@ -129,7 +254,7 @@ impl Pattern {
         })
     }
 
-    /// The literal text every matching channel starts with.
+    /// The literal text every matching route starts with.
     #[must_use]
     pub fn literal_prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
@@ -157,8 +282,14 @@ pub enum Step<'a> {
     Any,
 }
 
+/// The steps of a route: its workspace (empty for none), its namespace, then its path segments.
+pub fn route_steps(route: &str) -> impl Iterator<Item = &str> {
+    let (workspace, name) = split_scope(route);
+    std::iter::once(workspace.unwrap_or_default()).chain(name_steps(name))
+}
+
 /// The steps of a channel name: its namespace, then its path segments. An empty name has none.
-pub fn name_steps(name: &str) -> impl Iterator<Item = &str> {
+fn name_steps(name: &str) -> impl Iterator<Item = &str> {
     let (namespace, path) = name.split_once(':').unwrap_or((name, ""));
     std::iter::once(namespace).chain(path.split('/')).filter(|step| !step.is_empty())
 }
@@ -193,6 +324,12 @@ pub enum ChannelError {
     /// A `*` where none may stand.
     #[error("wildcard is not allowed here: {0}")]
     Wildcard(String),
+    /// The first segment of a `memory:` channel is no workspace.
+    #[error("a memory channel begins with a workspace of 1 to 64 characters of a-z, 0-9, '_', '-': {0}")]
+    BadWorkspace(String),
+    /// The event says another workspace than its channel does.
+    #[error("the channel belongs to another workspace: {0}")]
+    OtherWorkspace(String),
 }
 
 /// Checks what channels and patterns share and returns the path.
@@ -223,6 +360,11 @@ fn check_shape(name: &str) -> Result<&str, ChannelError> {
     }
     if CHANNEL_SEGMENTS_MAX < segments {
         return Err(ChannelError::TooDeep);
+    }
+    if own_workspace(name)
+        .is_some_and(|own| Workspace::parse(own).is_none_or(|normal| normal.as_str() != own))
+    {
+        return Err(ChannelError::BadWorkspace(name.into()));
     }
     Ok(path)
 }
@@ -268,6 +410,13 @@ mod tests {
         check("repo:a/*", Err("wildcard is not allowed here: repo:a/*"));
         check("repo:a b/c", Err("channel has a character that is not allowed"));
         check("repo:a/b\n", Err("channel has a character that is not allowed"));
+        check("memory:default", Ok(()));
+        check(
+            "memory:Default",
+            Err(
+                "a memory channel begins with a workspace of 1 to 64 characters of a-z, 0-9, '_', '-': memory:Default",
+            ),
+        );
         check("job:1/2/3/4/5/6/7/8", Ok(()));
         check("job:1/2/3/4/5/6/7/8/9", Err("channel has more than 8 segments"));
         check(&format!("job:{}", "x".repeat(252)), Err("channel is longer than 255 bytes"));
@@ -311,12 +460,51 @@ mod tests {
     #[test]
     fn kinds_of_pull_requests_and_issues_are_routed_below_their_repository() {
         let check = |channel: &str, kind: &str, expected: &str| {
-            assert_eq!(Channel::parse(channel).unwrap().route(kind).as_str(), expected);
+            let route = Channel::parse(channel).unwrap().route(kind, None).unwrap();
+            assert_eq!(route.as_str(), expected);
         };
         check("repo:a/b", "pr_opened", "repo:a/b/prs");
         check("repo:a/b", "issue_comment", "repo:a/b/issues");
         check("repo:a/b", "push", "repo:a/b");
         check("repo:a/b/c", "pr_opened", "repo:a/b/c");
         check("org:a", "pr_opened", "org:a");
+    }
+
+    #[test]
+    fn a_workspace_is_a_wall() {
+        let check = |pattern: &str, scope: &str, channel: &str, workspace: &str, expected: bool| {
+            let scope = match scope {
+                "" => Scope::None,
+                "*" => Scope::Any,
+                name => Scope::One(Workspace::parse(name).unwrap()),
+            };
+            let workspace = (!workspace.is_empty()).then(|| Workspace::parse(workspace).unwrap());
+            let route = Channel::parse(channel).unwrap().route("k", workspace.as_ref()).unwrap();
+            let matches =
+                Pattern::parse(pattern).unwrap().scoped(&scope).is_some_and(|p| p.matches(route.as_str()));
+            assert_eq!(matches, expected, "{pattern} in {scope:?}, {route:?}");
+        };
+        check("t:a", "", "t:a", "", true);
+        check("t:a", "", "t:a", "acme", false);
+        check("*", "", "t:a", "acme", false);
+        check("t:a", "acme", "t:a/b", "acme", true);
+        check("t:a", "acme", "t:a", "", false);
+        check("t:a", "acme", "t:a", "other", false);
+        check("*", "acme", "t:a", "acme", true);
+        check("t:a", "*", "t:a", "acme", true);
+        check("*", "*", "t:a", "", true);
+        check("memory:acme", "", "memory:acme", "", true);
+        check("memory:acme", "*", "memory:acme", "acme", true);
+        check("memory:acme", "other", "memory:acme", "", false);
+        check("memory:*", "", "memory:acme", "", false);
+        check("memory:*", "acme", "memory:acme", "", true);
+        check("*", "", "memory:acme", "", false);
+    }
+
+    #[test]
+    fn an_event_cannot_be_put_into_the_memory_of_another_workspace() {
+        let channel = Channel::parse("memory:acme").unwrap();
+        assert!(channel.route("k", Workspace::parse("acme").as_ref()).is_ok());
+        assert!(channel.route("k", Workspace::parse("other").as_ref()).is_err());
     }
 }

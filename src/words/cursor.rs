@@ -92,6 +92,17 @@ fn parse_seq(text: &str) -> Result<u64, CursorError> {
 #[error("a cursor is <epoch>-<seq>, a number, or 'earliest'")]
 pub struct CursorError;
 
+/// Events that a receiver will not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// First and last sequence number, where they can be told.
+    pub range: Option<(u64, u64)>,
+    /// Why.
+    pub cause: GapCause,
+    /// The cursor that was not understood, for [`GapCause::Epoch`].
+    pub old: Option<String>,
+}
+
 /// Why events are missing from a receiver's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapCause {

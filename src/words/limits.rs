@@ -20,6 +20,9 @@ pub struct Limits {
     /// Subscriptions of one connection. Beyond it the command is refused with `subscription_limit`.
     pub subscriptions_max: usize,
 
+    /// Custom kinds that filters may name besides those with a dot. Others: 400, error `unknown_event_type`.
+    pub custom_kinds: Vec<String>,
+
     /// Request line. Beyond it: 414.
     pub request_line_bytes_max: usize,
     /// Request head. Beyond it: 431.
@@ -105,6 +108,7 @@ impl Default for Limits {
             channels_max: 1 << 20,
             connections_max: 100_000,
             subscriptions_max: 100,
+            custom_kinds: Vec::new(),
             request_line_bytes_max: 4096,
             head_bytes_max: 8192,
             body_bytes_max: 1 << 20,
@@ -149,6 +153,9 @@ pub const LABEL_BYTES_MAX: usize = 256;
 /// Entries of `ids` and of `tags`, each. Beyond it: 400.
 pub const LABELS_MAX: usize = 64;
 
+/// Values of one condition of a filter. Beyond it: 400, error `bad_filter`.
+pub const FILTER_WORDS_MAX: usize = 256;
+
 /// Bytes that one loop reads from one connection before others have their turn.
 pub const READ_BUFFER_BYTES: usize = 64 << 10;
 
@@ -166,6 +173,12 @@ pub const CATCH_UP_EVENTS_MAX: usize = 512;
 
 /// Descriptors looked at for one lagging connection before others have their turn.
 pub const CATCH_UP_SCAN_MAX: u64 = 16_384;
+
+/// Events in an answer to `last=N`, over all channels. Beyond it: 400, error `too_many`.
+pub const LAST_EVENTS_MAX: usize = 4096;
+
+/// Descriptors looked at to find them. Beyond it: as above.
+pub const LAST_LOOKS_MAX: usize = 65_536;
 
 /// Submissions that the sequencer takes in one step.
 pub const STEP_SUBMISSIONS_MAX: usize = 256;

@@ -1,6 +1,10 @@
-//! The words everything else is said in: names, cursors, kinds and limits. No layer is below this one.
+//! The words everything else is said in: names, cursors, kinds, labels, filters and limits. No layer is below this one.
 
 pub mod channel;
 pub mod cursor;
+pub mod dialect;
+pub mod filter;
 pub mod kind;
+pub mod labels;
 pub mod limits;
+pub mod workspace;

@@ -2,7 +2,7 @@
 
 use fanfare::log::{ChannelId, ChannelsFull, Encoded, Form, Held, Log, Pass, Retention, Writer};
 use fanfare::sync::Arc;
-use fanfare::words::channel::Channel;
+use fanfare::words::channel::{Channel, Route};
 use loom::thread;
 
 use crate::{Expected, explore};
@@ -11,8 +11,8 @@ fn small(events: usize, channels_max: usize) -> (Arc<Log>, Writer) {
     Log::new(Retention { events, bytes: 1 << 20, channels_max })
 }
 
-fn named(name: &str) -> Channel {
-    Channel::parse(name).unwrap()
+fn named(name: &str) -> Route {
+    Route::from(&Channel::parse(name).unwrap())
 }
 
 fn intern(writer: &mut Writer, name: &str) -> ChannelId {
@@ -22,7 +22,10 @@ fn intern(writer: &mut Writer, name: &str) -> ChannelId {
 /// Appends an event that says its number and its channel.
 fn append(writer: &mut Writer, route: ChannelId, name: &str) {
     let json = format!("{} {name}", writer.next());
-    writer.append(route, &Encoded { json: &[json.as_bytes()], sse_head: &[b"data: "], timestamp_ms: 7 });
+    writer.append(
+        route,
+        &Encoded { json: &[json.as_bytes()], sse_head: &[b"data: "], labels: b"l", timestamp_ms: 7 },
+    );
 }
 
 /// Whether `seq` is still held; if so it must be whole.

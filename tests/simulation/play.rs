@@ -200,7 +200,7 @@ impl Play {
             .filter(|subscriber| subscriber.is_going_on())
             .map(|subscriber| subscriber.receiver.patterns().len())
             .sum();
-        assert_eq!(hub.subscriptions(), held, "subscriptions");
+        assert_eq!(hub.counters.subscriptions(), held as u64, "subscriptions");
     }
 
     /// The server shuts down: everybody is told.

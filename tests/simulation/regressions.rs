@@ -18,9 +18,9 @@ fn a_subscription_that_a_deadline_ends_is_not_shown_any_longer() {
     subscriber.send(b"GET /events?channel=x:a HTTP/1.1\r\nHost: fanfare\r\n\r\n");
     subscriber.pump();
     server.drive_to_rest();
-    assert_eq!(context.hub.subscriptions(), 1);
+    assert_eq!(context.hub.counters.subscriptions(), 1);
     context.now_ms.set(context.now_ms.get() + 1000);
     server.drive_to_rest();
     assert_eq!(subscriber.server_gone_ms(), Some(context.now_ms.get()), "it was let go");
-    assert_eq!(context.hub.subscriptions(), 0);
+    assert_eq!(context.hub.counters.subscriptions(), 0);
 }

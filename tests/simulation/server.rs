@@ -63,7 +63,13 @@ impl Server {
         let (mut inside, outside) = if inline { (Some(sequencer), None) } else { (None, Some(sequencer)) };
         let context = Rc::new(Context::new(random, Arc::clone(&hub), outside));
         let seats = rung.into_iter().enumerate().map(|(index, is_rung)| Seat {
-            event_loop: Some(EventLoop::new(Arc::clone(&hub), index, inside.take(), context.now())),
+            event_loop: Some(EventLoop::new(
+                Arc::clone(&hub),
+                Arc::default(),
+                index,
+                inside.take(),
+                context.now(),
+            )),
             wires: Vec::new(),
             backlog: VecDeque::new(),
             is_rung,

@@ -89,14 +89,10 @@ impl Wishes {
 pub(crate) fn publish_inside(context: &Context, count: usize) {
     let wishes = Wishes::new(context, count, true);
     let publications = wishes.envelopes.iter().map(|envelope| {
-        Publication::new(&EventParts {
-            channel: &Channel::parse(envelope.channel).expect("a channel"),
-            kind: &kind::normalise(envelope.kind).expect("a kind"),
-            data: envelope.data_minified.as_bytes(),
-            event_id: None,
-            ids: b"",
-            tags: b"",
-        })
+        let channel = Channel::parse(envelope.channel).expect("a channel");
+        let kind = kind::normalise(envelope.kind).expect("a kind");
+        let parts = EventParts::new(&channel, &kind, envelope.data_minified.as_bytes());
+        Publication::new(&parts).expect("a workspace of its own")
     });
     let submission = Submission { origin: Origin::NOBODY, publications: publications.collect() };
     let outcome = context.hub.submit(submission, context.now().unix_ms);

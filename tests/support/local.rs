@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanfare::server::{Config, Server};
+use fanfare::session::settings::Settings;
 use fanfare::words::limits::Limits;
 
 use super::PATIENCE;
@@ -33,7 +34,14 @@ impl LocalServer {
             fanout_backlog_max: PATIENCE,
             ..limits
         };
-        let config = Config { listen: anywhere, admin_listen: anywhere, loops, limits, demo_rate: 0 };
+        let config = Config {
+            listen: anywhere,
+            admin_listen: anywhere,
+            loops,
+            limits,
+            settings: Settings::default(),
+            demo_rate: 0,
+        };
         let server = Server::start(config).expect("the server starts");
         let (public, admin) = (server.address(), server.admin_address());
         LocalServer { server: Some(server), public, admin }

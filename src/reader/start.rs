@@ -1,14 +1,13 @@
 //! Where a subscription begins.
 
-use super::catch_up::begin;
-use crate::hub::Hub;
-use crate::session::reply::Gap;
+use super::select::begin;
+use crate::log::Log;
 use crate::words::channel::Pattern;
-use crate::words::cursor::{GapCause, Since};
+use crate::words::cursor::{Epoch, Gap, GapCause, Since};
 
 /// Where a stream begins, and what it is told first.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Start {
+pub struct Start {
     /// The first sequence number it may get.
     pub next: u64,
     /// What it will not get.
@@ -16,13 +15,13 @@ pub(crate) struct Start {
 }
 
 /// Where a stream of `patterns` that asks for `since` begins, when `live` is where it would begin from now on.
-pub(crate) fn start(hub: &Hub, patterns: &[Pattern], since: Option<&Since>, live: u64) -> Start {
-    let log = &*hub.log;
+#[must_use]
+pub fn start(log: &Log, own: Epoch, patterns: &[Pattern], since: Option<&Since>, live: u64) -> Start {
     match since {
         None => Start { next: live, gap: None },
         Some(Since::Earliest) => Start { next: log.oldest(), gap: None },
         Some(Since::After { epoch, seq }) => {
-            let is_ours = epoch.as_ref().is_none_or(|epoch| epoch == hub.epoch.as_str());
+            let is_ours = epoch.as_ref().is_none_or(|epoch| epoch == own.as_str());
             if !is_ours || log.published() <= *seq {
                 let old = epoch.as_ref().map_or_else(|| seq.to_string(), |epoch| format!("{epoch}-{seq}"));
                 let gap = Gap { range: None, cause: GapCause::Epoch, old: Some(old) };

@@ -1,0 +1,60 @@
+//! What is counted over all loops, beside what the log itself knows.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Counts of streams and subscriptions. All relaxed: only the numbers count.
+#[derive(Debug, Default)]
+pub struct Counters {
+    streams: AtomicU64,
+    streams_total: AtomicU64,
+    subscriptions: AtomicU64,
+    subscriptions_total: AtomicU64,
+}
+
+impl Counters {
+    /// A connection has become a stream.
+    pub fn open_stream(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.streams_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A stream has ended.
+    pub fn close_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A subscription was made; `is_new` unless it takes the place of one.
+    pub fn subscribe(&self, is_new: bool) {
+        self.subscriptions.fetch_add(1, Ordering::Relaxed);
+        self.subscriptions_total.fetch_add(u64::from(is_new), Ordering::Relaxed);
+    }
+
+    /// A subscription has ended.
+    pub fn unsubscribe(&self) {
+        self.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Streams open now, over either transport.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Streams ever opened.
+    #[must_use]
+    pub fn streams_total(&self) -> u64 {
+        self.streams_total.load(Ordering::Relaxed)
+    }
+
+    /// Subscriptions held now.
+    #[must_use]
+    pub fn subscriptions(&self) -> u64 {
+        self.subscriptions.load(Ordering::Relaxed)
+    }
+
+    /// Subscriptions ever made; one that took the place of another does not count again.
+    #[must_use]
+    pub fn subscriptions_total(&self) -> u64 {
+        self.subscriptions_total.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,35 @@
+//! What the health paths answer: the members that either of the two earlier systems' probes look for.
+
+/// The body of an answer about life: `/health` and its like.
+#[must_use]
+pub fn live(connections: usize) -> String {
+    format!("{{\"clients\":{connections},\"status\":\"ok\",\"connections\":{connections}}}")
+}
+
+/// The body of an answer about readiness, which is not given while the server drains.
+#[must_use]
+pub fn ready(is_ready: bool, connections: usize) -> String {
+    let (status, realtime) = if is_ready { ("ok", "up") } else { ("draining", "down") };
+    format!(
+        "{{\"clients\":{connections},\"status\":\"{status}\",\"connections\":{connections},\
+         \"checks\":{{\"realtime\":{{\"status\":\"{realtime}\",\"details\":{{\"connections\":{connections}}}}}}}}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_have_the_members_that_probes_look_for() {
+        assert_eq!(live(3), r#"{"clients":3,"status":"ok","connections":3}"#);
+        assert_eq!(
+            ready(true, 3),
+            r#"{"clients":3,"status":"ok","connections":3,"checks":{"realtime":{"status":"up","details":{"connections":3}}}}"#
+        );
+        assert_eq!(
+            ready(false, 0),
+            r#"{"clients":0,"status":"draining","connections":0,"checks":{"realtime":{"status":"down","details":{"connections":0}}}}"#
+        );
+    }
+}
