@@ -1,9 +1,10 @@
 //! Fanfare: a lock-free broadcast engine, and the server built on it.
 //!
-//! Layers, each importing only what stands before it: [`words`] and [`wire`] (names, and pure protocol code), [`sync`],
-//! [`log`] and [`table`] (structures), [`reader`] (cursors into the
-//! log), [`sequencer`] and [`hub`] (who writes them, and what threads share), [`session`]
-//! (what a connection says, as values), [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
+//! Layers, each importing only what stands before it: [`words`] and [`wire`] (names, and pure protocol code), [`payload`]
+//! (what events of built-in kinds carry), [`sync`], [`log`] and [`table`] (structures), [`reader`] (cursors into the log),
+//! [`sequencer`] and [`hub`] (who writes them, and what threads share), [`notify`] (what people are told one by one),
+//! [`session`] (what a connection says, as values), [`event_loop`] (connections), [`server`] and [`cli`] (sockets,
+//! threads, flags).
 
 #[cfg(not(loom))]
 pub mod cli;
@@ -14,6 +15,9 @@ pub mod event_loop;
 #[cfg(not(loom))]
 pub mod hub;
 pub mod log;
+#[cfg(not(loom))]
+pub mod notify;
+pub mod payload;
 #[cfg(not(loom))]
 pub mod reader;
 #[cfg(not(loom))]

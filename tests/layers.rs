@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("words", &[]),
     ("wire", &[]),
+    ("payload", &["words"]),
     ("sync", &["words", "wire"]),
     ("log", &["words", "wire", "sync"]),
     ("table", &["words", "wire", "sync"]),

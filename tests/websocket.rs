@@ -340,7 +340,7 @@ fn a_filter_holds_for_everything_after_the_number_it_is_answered_with() {
     let (mut client, _) = Client::subscribed(server.public, "t:a");
     let answer = client.ask(r#"{"type":"filter","filter":{"event_types":["push"],"tags":["red"]},"id":9}"#);
     assert_eq!(answer, json!({"type": "filtered", "seq": 0, "id": 9}));
-    publisher.post("/publish", r#"[{"channel":"t:a","event":"push"},{"channel":"t:a","event":"pr.opened","tags":["red"]},{"channel":"t:a","event":"push","tags":["blue","red"]}]"#);
+    publisher.request("/publish", r#"[{"channel":"t:a","event":"push"},{"channel":"t:a","event":"pr.opened","tags":["red"]},{"channel":"t:a","event":"push","tags":["blue","red"]}]"#);
     assert_eq!(client.next()["seq"], 3);
     client.ask(r#"{"type":"filter","filter":{"event_types":[]}}"#);
     publisher.publish("t:a", "1");

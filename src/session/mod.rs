@@ -3,10 +3,13 @@
 //! Pure: bytes in, values out, answers as bytes. Whoever holds the connection decides when to call and acts on what it
 //! is told; nothing here knows of sockets, clocks, tables or the log.
 
+pub mod cloud_event;
 pub mod command;
 pub mod dialect;
 pub mod filter;
+pub mod hooks;
 pub mod http;
+pub mod mapped;
 pub mod origin;
 pub mod publish;
 pub mod reply;
