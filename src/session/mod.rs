@@ -10,6 +10,7 @@ pub mod filter;
 pub mod hooks;
 pub mod http;
 pub mod mapped;
+pub mod notifications;
 pub mod origin;
 pub mod publish;
 pub mod reply;

@@ -54,6 +54,18 @@ pub struct Limits {
     /// Bytes of events in one answer of `GET /history`; at least one event is always given.
     pub history_bytes_max: usize,
 
+    /// Notifications kept per user. Beyond it the oldest leave.
+    pub notifications_per_user_max: u64,
+    /// Users that have notifications, and users that have chosen preferences. Beyond it: 507.
+    pub notification_users_max: u64,
+    /// Bytes of all stored notifications, on disk or, without a data directory, in memory; their trees take more. Beyond
+    /// it: 507.
+    pub notification_bytes_max: u64,
+    /// Requests waiting for the store of notifications. Beyond it: 503, error `overloaded`.
+    pub notification_queue_max: usize,
+    /// Notifications in one answer of `GET /notifications`.
+    pub notification_page_max: usize,
+
     /// From accept, or from the first byte of a later request, to the end of its head. Beyond it: 408.
     pub head_deadline: Duration,
     /// From the end of the head to the end of the body. Beyond it: 408.
@@ -96,6 +108,12 @@ impl Limits {
         if self.requests_in_flight_max == 0 || self.answers_bytes_high == 0 || self.channels_max == 0 {
             return Err("requests in flight, bytes of answers and channels must be allowed at least once");
         }
+        if self.notifications_per_user_max == 0
+            || self.notification_queue_max == 0
+            || self.notification_page_max == 0
+        {
+            return Err("notifications must be allowed at least once per user, in the queue and in a page");
+        }
         Ok(())
     }
 }
@@ -123,6 +141,11 @@ impl Default for Limits {
             fanout_backlog_max: Duration::from_millis(200),
             history_events_max: 1000,
             history_bytes_max: 4 << 20,
+            notifications_per_user_max: 1000,
+            notification_users_max: 100_000,
+            notification_bytes_max: 256 << 20,
+            notification_queue_max: 1024,
+            notification_page_max: 200,
             head_deadline: Duration::from_secs(5),
             body_deadline: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
