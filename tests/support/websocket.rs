@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket, client};
 
 use super::http::Http;
@@ -28,6 +29,16 @@ impl Client {
         Client { socket }
     }
 
+    /// Opens a WebSocket at `path` and asks for a sub-protocol; returns the client and the one that the server chose.
+    pub(crate) fn open_protocol(address: SocketAddr, path: &str, protocol: &str) -> (Client, Option<String>) {
+        let mut request = format!("ws://localhost{path}").into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
+        let (socket, response) = client(request, Steady(connect(address))).expect("the handshake succeeds");
+        let chosen = response.headers().get("Sec-WebSocket-Protocol");
+        let chosen = chosen.map(|value| value.to_str().expect("a protocol's name").to_owned());
+        (Client { socket }, chosen)
+    }
+
     /// Opens a WebSocket and subscribes to `channel`; returns the client and the answer.
     pub(crate) fn subscribed(address: SocketAddr, channel: &str) -> (Client, Value) {
         let mut client = Client::open(address, "/ws");
@@ -45,6 +56,18 @@ impl Client {
     /// Sends a message.
     pub(crate) fn send_message(&mut self, message: Message) {
         self.socket.send(message).expect("the server takes messages");
+    }
+
+    /// Waits until the server has dealt with everything that was sent before, while nothing else is on its way.
+    pub(crate) fn settle(&mut self) {
+        self.send_message(Message::Ping("settled".into()));
+        loop {
+            match self.next_message() {
+                Message::Pong(_) => return,
+                Message::Ping(_) => {}
+                other => panic!("{other:?} instead of a pong"),
+            }
+        }
     }
 
     /// The next message of any kind.
