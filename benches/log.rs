@@ -9,7 +9,8 @@ use fanfare::words::channel::{Channel, Route};
 /// The visible window, in events: the server's default.
 const RETAINED: u64 = 65_536;
 
-const RETENTION: Retention = Retention { events: RETAINED as usize, bytes: 256 << 20, channels_max: 1024 };
+const RETENTION: Retention =
+    Retention { events: RETAINED as usize, bytes: 256 << 20, age: None, channels_max: 1024 };
 
 fn routes(writer: &mut Writer) -> Vec<ChannelId> {
     let name =

@@ -13,7 +13,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::counters::Counters;
 use crate::log::{BATCH_EVENTS_MAX, ChannelId, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
-use crate::sequencer::{Ingest, Receipt, Refusal, Sequencer, Step, Submission};
+use crate::sequencer::{Ingest, Order, Receipt, Refusal, Sequencer, Step, Submission};
 use crate::sync::bell::{Bell, Waker, fence_before_ring};
 use crate::sync::{Arc, ArcCell, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::table::Table;
@@ -79,6 +79,7 @@ impl Hub {
             routed: CachePadded::new(AtomicU64::new(1)),
             quiet: AtomicBool::new(false),
         };
+        let sequencer = Sequencer::new(writer, epoch, &limits);
         let hub = Hub {
             epoch,
             log,
@@ -90,7 +91,7 @@ impl Hub {
             counters: Counters::default(),
             limits,
         };
-        (Arc::new(hub), Sequencer::new(writer, epoch))
+        (Arc::new(hub), sequencer)
     }
 
     /// The desks, one a loop.
@@ -109,12 +110,13 @@ impl Hub {
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when the queue is full or the loops are too far behind, [`Refusal::Draining`] when the
-    /// server shuts down. Nothing of it was published then, and nothing will be.
+    /// server shuts down. Nothing of it was done then, and nothing will be. Loops that are behind do not keep old events
+    /// from being cleared.
     pub fn submit(&self, submission: Submission, now_unix_ms: u64) -> Result<(), Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        if self.is_far_behind(now_unix_ms) {
+        if matches!(submission.order, Order::Publish { .. }) && self.is_far_behind(now_unix_ms) {
             return Err(Refusal::Overloaded);
         }
         let own_loop = submission.origin.loop_index;
@@ -301,7 +303,12 @@ impl Interest {
 const INTEREST_MAX: usize = 65_536;
 
 fn retention(limits: &Limits) -> Retention {
-    Retention { events: limits.retain_events, bytes: limits.retain_bytes, channels_max: limits.channels_max }
+    Retention {
+        events: limits.retain_events,
+        bytes: limits.retain_bytes,
+        age: limits.retain_age,
+        channels_max: limits.channels_max,
+    }
 }
 
 /// Runs the sequencer on the calling thread until `stop` says so: the seat it has when there are several loops.
@@ -310,6 +317,7 @@ pub fn run_sequencer(hub: &Hub, mut sequencer: Sequencer, now_unix_ms: impl Fn()
     let mut interest: Vec<Interest> = hub.desks.iter().map(|_| Interest::default()).collect();
     while !stop.load(Ordering::Acquire) {
         if !hub.ingest.wait(SEQUENCER_LOOK_UP) {
+            sequencer.expire(now_unix_ms());
             continue;
         }
         while sequencer.step(&hub.ingest, now_unix_ms(), &mut step) {
@@ -318,13 +326,13 @@ pub fn run_sequencer(hub: &Hub, mut sequencer: Sequencer, now_unix_ms: impl Fn()
     }
 }
 
-/// How often an idle sequencer looks whether it shall stop.
+/// How often an idle sequencer looks whether it shall stop, and what is too old.
 const SEQUENCER_LOOK_UP: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sequencer::{EventParts, Origin, Publication};
+    use crate::sequencer::{Before, Done, EventParts, Origin, Publication};
     use crate::words::channel::{Channel, Pattern};
 
     /// Counts how often it was rung.
@@ -342,7 +350,7 @@ mod tests {
             let parts = EventParts::new(&channel, "k", b"1");
             Publication::new(&parts).unwrap()
         };
-        Submission { origin: Origin::NOBODY, publications: channels.map(publication).collect() }
+        Submission::publish(Origin::NOBODY, channels.map(publication).collect())
     }
 
     /// Publishes `channels` in one step to a sleeping loop that subscribes to `t:wanted`; returns how often it was
@@ -368,6 +376,46 @@ mod tests {
     fn a_sleeper_is_rung_for_its_own_events_only() {
         assert_eq!(step_past_a_sleeper(["t:wanted"].into_iter()), (1, 1));
         assert_eq!(step_past_a_sleeper(["t:other"; 3].into_iter()), (0, 4), "it is not behind for all that");
+    }
+
+    #[test]
+    fn an_idle_sequencer_lets_go_of_what_is_too_old() {
+        let limits = Limits { retain_age: Some(Duration::from_secs(1)), ..Limits::default() };
+        let waker: Box<dyn Waker> = Box::new(Count(Arc::default()));
+        let (hub, sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
+        let (clock_ms, stop) = (AtomicU64::new(5000), AtomicBool::new(false));
+        let begin = std::time::Instant::now();
+        let comes = |is_there: &dyn Fn() -> bool| {
+            while !is_there() && begin.elapsed() < Duration::from_secs(30) {
+                std::thread::yield_now();
+            }
+            is_there()
+        };
+        let (was_published, has_left) = std::thread::scope(|scope| {
+            scope.spawn(|| run_sequencer(&hub, sequencer, || clock_ms.load(Ordering::Relaxed), &stop));
+            let is_in = hub.submit(submission(["t:a"].into_iter()), 5000).is_ok();
+            let was_published = is_in && comes(&|| hub.log.published() == 2);
+            let oldest = hub.log.oldest();
+            clock_ms.store(6000, Ordering::Relaxed);
+            let has_left = oldest == 1 && comes(&|| hub.log.oldest() == 2);
+            stop.store(true, Ordering::Release);
+            (was_published, has_left)
+        });
+        assert!(was_published && has_left, "{was_published} {has_left}");
+    }
+
+    #[test]
+    fn loops_that_are_behind_keep_publishers_out_and_not_who_clears() {
+        let limits = Limits { fanout_backlog_events_max: 1, ..Limits::default() };
+        let waker: Box<dyn Waker> = Box::new(Count(Arc::default()));
+        let (hub, mut sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
+        let mut step = Step::default();
+        hub.submit(submission(["t:a"; 2].into_iter()), 0).unwrap();
+        assert!(sequencer.step(hub.ingest(), 0, &mut step));
+        assert_eq!(hub.submit(submission(["t:a"].into_iter()), 0), Err(Refusal::Overloaded));
+        assert_eq!(hub.submit(Submission::clear(Origin::NOBODY, Before::Seq(2)), 0), Ok(()));
+        assert!(sequencer.step(hub.ingest(), 0, &mut step));
+        assert_eq!(step.receipts[0].1.outcome, Ok(Done::Cleared { count: 1, oldest: 2 }));
     }
 
     #[test]

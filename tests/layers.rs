@@ -23,7 +23,9 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
             "wire",
             "payload",
             "reader::EventView",
+            "sequencer::Before",
             "sequencer::EventParts",
+            "sequencer::IdempotencyKey",
             "sequencer::Publication",
             "sequencer::WordList",
             // Its values and no more: a session starts no worker and opens no store.

@@ -2,7 +2,7 @@
 
 use super::connection::{Delivery, Session, Waiting};
 use super::{ConnectionId, EventLoop, Link, Stage};
-use crate::sequencer::{Receipt, Refusal};
+use crate::sequencer::{Done, Receipt, Refusal};
 use crate::session::reply;
 use crate::wire::http::{Response, problem};
 use crate::wire::websocket::push_text;
@@ -33,7 +33,8 @@ impl<L: Link> EventLoop<L> {
             }
             Waiting::Command { id } => {
                 let text = match receipt.outcome {
-                    Ok((seq, _)) => reply::published(seq, id.as_deref()),
+                    Ok(Done::Published { first, .. }) => reply::published(first, id.as_deref()),
+                    Ok(Done::Cleared { count, oldest }) => reply::cleared(count, oldest, id.as_deref()),
                     Err(refusal) => reply::error(refusal.code(), &refusal.to_string(), id.as_deref()),
                 };
                 push_text(connection.out.tail(), &text);
@@ -92,18 +93,54 @@ impl<L: Link> EventLoop<L> {
     }
 }
 
-/// The HTTP answer to a publish.
-pub(super) fn published(outcome: Result<(u64, u64), Refusal>, is_batch: bool) -> Response {
+/// The HTTP answer to a publish, or to whatever else the sequencer was asked for.
+pub(super) fn published(outcome: Result<Done, Refusal>, is_batch: bool) -> Response {
+    let done = |status: u16, body: String| Response::new(status).body(JSON, body.into_bytes());
     match outcome {
-        Ok((seq, _)) if !is_batch => {
-            Response::new(202).body(JSON, format!("{{\"seq\":{seq}}}\n").into_bytes())
+        Ok(Done::Published { first, .. }) if !is_batch => done(202, format!("{{\"seq\":{first}}}\n")),
+        Ok(Done::Published { first, last, .. }) => {
+            done(202, format!("{{\"first\":{first},\"last\":{last}}}\n"))
         }
-        Ok((first, last)) => {
-            Response::new(202).body(JSON, format!("{{\"first\":{first},\"last\":{last}}}\n").into_bytes())
+        Ok(Done::Cleared { count, oldest }) => {
+            done(200, format!("{{\"cleared\":{count},\"oldest\":{oldest}}}\n"))
         }
+        // Trying again would not help.
+        Err(refusal @ Refusal::KeyReused) => problem(422, refusal.code(), &refusal.to_string()),
         Err(refusal) => problem(503, refusal.code(), &refusal.to_string()).header("Retry-After", "1"),
     }
 }
 
 /// The media type of our answers.
 pub(super) const JSON: &str = "application/json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::{ResponseContext, Version};
+
+    #[test]
+    fn what_the_sequencer_says_and_how_it_is_answered() {
+        let check = |outcome: Result<Done, Refusal>, is_batch: bool, status: u16, expected: &str| {
+            let response = published(outcome, is_batch);
+            let mut text = Vec::new();
+            let context = ResponseContext { keep_alive: true, head_only: false, version: Version::Http11 };
+            response.write_to(&mut text, &context);
+            let text = String::from_utf8(text).unwrap();
+            assert_eq!(response.status(), status, "{text}");
+            assert!(text.contains(expected), "{text}");
+            assert_eq!(
+                text.contains("Retry-After"),
+                status == 503,
+                "only where trying again may help: {text}"
+            );
+        };
+        for is_repeat in [false, true] {
+            let done = Ok(Done::Published { first: 4, last: 6, is_repeat });
+            check(done, true, 202, "{\"first\":4,\"last\":6}\n");
+            check(done, false, 202, "{\"seq\":4}\n");
+        }
+        check(Ok(Done::Cleared { count: 3, oldest: 9 }), false, 200, "{\"cleared\":3,\"oldest\":9}\n");
+        check(Err(Refusal::KeyReused), false, 422, "\"code\":\"idempotency_key_reused\"");
+        check(Err(Refusal::Overloaded), false, 503, "\"code\":\"overloaded\"");
+    }
+}

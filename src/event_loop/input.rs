@@ -251,7 +251,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get(key) else { return Err(Refusal::Draining) };
         let token = ConnectionId::new(key, connection.generation).0;
         let origin = Origin { loop_index: self.index, token };
-        self.hub.submit(Submission { origin, publications }, self.now.unix_ms)?;
+        self.hub.submit(Submission::publish(origin, publications), self.now.unix_ms)?;
         self.in_flight += 1;
         Ok(())
     }

@@ -266,7 +266,12 @@ impl<L: Link> EventLoop<L> {
             Stage::Leaving { until_ms } => Some(until_ms),
             Stage::Serving | Stage::Left => None,
         };
-        self.timers.next_ms().into_iter().chain(drain).min()
+        let sequencer = self.inline.as_ref().map(|inline| &inline.sequencer);
+        let expiry = sequencer.and_then(Sequencer::next_expiry_ms).map(|at_unix_ms| {
+            let ahead_ms = at_unix_ms.saturating_sub(self.now.unix_ms);
+            self.now.mono_ms + ahead_ms.min(EXPIRY_LOOK_MS_MAX)
+        });
+        self.timers.next_ms().into_iter().chain(drain).chain(expiry).min()
     }
 
     /// The loop has slept: what was published meanwhile without a subscriber here is none of its business.
@@ -382,3 +387,7 @@ const TURNED_AWAY_MAX: usize = 64;
 
 /// How often a draining loop looks whether the others are done, in milliseconds.
 const DRAIN_LOOK_MS: u64 = 10;
+
+/// How long a loop that runs the sequencer may sleep while events wait to be too old, in milliseconds: the clock that
+/// says so may be set meanwhile.
+const EXPIRY_LOOK_MS_MAX: u64 = 60_000;

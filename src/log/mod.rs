@@ -7,19 +7,24 @@
 //!   L3 a channel's `head` is its newest event below `published`, or newer; its `evicted` is its newest
 //!   event below `oldest`, or newer
 //!   L4 a segment is reused only when the writer holds the only reference to it
+//!   L5 `floor ≤ oldest`; what lies below `floor` was cleared, and is lent to no pass that begins after it was raised
 //! # Memory order   `published`: Release in [`Writer::publish`] → Acquire in [`Log::published`]; carries slots, bytes,
 //!   heads and names.
 //!   `appended`: Release → Acquire; carries the slots below it, even those not yet published.
 //!   `heads`: Release → Acquire; carries `appended` past the slot it names.
 //!   `oldest`: Release → Acquire; carries the `evicted` marks below it; carried by the emptying of a place.
+//!   `floor`: Release in [`Writer::clear`] → Acquire when a pass begins, and in [`Log::slot`]; carries `oldest`, and
+//!   with it the marks: who is refused what was cleared finds his gap.
 //!   `forgotten_below`: Release → Acquire; carried by a wiped head or mark.
 //!   Reuse (L4): the swap that empties a place, and after it `Arc::get_mut`, synchronise with the end of
 //!   every pass that reached into the segment; arc-swap does this since 1.9.1, `sync` says more
-//! # Bounds         events by `retain_events`, bytes by `retain_bytes` plus one segment, channels by `channels_max`;
+//! # Bounds         events by `retain_events`, bytes by `retain_bytes` plus one segment, time in the window by
+//!   `retain_age` where that is set, channels by `channels_max`;
 //!   spare segments by what readers hold at one instant ([`PASS_SEGMENTS_MAX`] each)
 //! # Why not …      a seqlock: a write to a socket cannot be taken back when the check afterwards fails, and the racing
 //!   read is undefined behaviour. A queue per subscriber: one event would be copied once per subscriber
 
+mod age;
 mod channels;
 mod chunk;
 mod pass;
@@ -34,6 +39,8 @@ pub use segment::{SEGMENT_EVENTS, SPLIT_JSON_BYTES};
 pub use slot::{ChannelId, Form, Slot, Span};
 pub use writer::{BATCH_EVENTS_MAX, Encoded, FRAME_BYTES_MAX, Writer, frame_bytes_max};
 
+use std::time::Duration;
+
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{Arc, ArcCell, AtomicU64, Loaded, Ordering, zeroed_counters};
@@ -46,14 +53,18 @@ pub struct Retention {
     pub events: usize,
     /// Frame bytes in the visible window, at most.
     pub bytes: usize,
+    /// How old an event in the visible window may become, by its own timestamp; `None`: as old as it likes. What
+    /// happens when the clock is set: see [`Writer::expire`].
+    pub age: Option<Duration>,
     /// Channels known at once, at most.
     pub channels_max: usize,
 }
 
 /// The shared side of the log.
 pub struct Log {
-    /// The first sequence number of all.
-    first: u64,
+    /// Nothing below this is lent any more, whatever is held: the first sequence number of all, or where
+    /// [`Writer::clear`] was called. Beside what hardly changes, because every pass looks at it.
+    floor: AtomicU64,
     /// The next sequence number to be published: everything below it can be read. Starts at 1.
     published: CachePadded<AtomicU64>,
     /// The oldest sequence number of the visible window; equals `published` when it is empty.
@@ -84,7 +95,7 @@ impl Log {
     fn starting_at(first: u64, retention: Retention) -> (Arc<Log>, Writer) {
         let places = segments_for(&retention).next_power_of_two();
         let log = Arc::new(Log {
-            first,
+            floor: AtomicU64::new(first),
             published: CachePadded::new(AtomicU64::new(first)),
             oldest: CachePadded::new(AtomicU64::new(first)),
             appended: CachePadded::new(AtomicU64::new(first)),
@@ -141,17 +152,22 @@ impl Log {
         Pass::new(self)
     }
 
-    /// The descriptor of `seq`, or nothing if it is no longer held or not yet written. For single looks, such as walking
-    /// a channel's links; a pass is cheaper for runs.
+    /// The descriptor of `seq`, or nothing if it is no longer held, was cleared, or is not yet written. For single
+    /// looks, such as walking a channel's links; a pass is cheaper for runs.
     #[must_use]
     pub fn slot(&self, seq: u64) -> Option<Slot> {
         let is_written = seq < self.published() || seq < self.appended.load(Ordering::Acquire);
-        if seq < self.first || !is_written {
+        if seq < self.floor() || !is_written {
             return None;
         }
         let segment = self.load_segment(number_of(seq));
         // SAFETY: `seq` is below a cursor that was just acquired, and that carries its slot (L2).
         segment.as_ref().map(|segment| unsafe { segment.slot(seq) })
+    }
+
+    /// What lies below this may not be lent.
+    fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
     }
 
     /// The segment of that number, if it is still reachable.

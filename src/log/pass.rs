@@ -22,6 +22,8 @@ pub const PASS_SEGMENTS_MAX: usize = match (cfg!(loom), cfg!(miri)) {
 pub struct Pass<'log> {
     log: &'log Log,
     published: u64,
+    /// What lies below was cleared before the pass began.
+    floor: u64,
     /// By `segment number & (len - 1)`.
     segments: [OnceCell<(u64, Loaded<Segment>)>; PASS_SEGMENTS_MAX],
 }
@@ -31,7 +33,7 @@ pub struct Pass<'log> {
 pub enum Held<T> {
     /// Here it is.
     Here(T),
-    /// No longer held.
+    /// No longer held, or cleared.
     Lapped,
     /// This pass already reaches into as many segments as it may: end it and begin another.
     PassFull,
@@ -94,7 +96,7 @@ impl<'pass> Piece<'pass> {
 
 impl<'log> Pass<'log> {
     pub(super) fn new(log: &'log Log) -> Pass<'log> {
-        Pass { log, published: log.published(), segments: Default::default() }
+        Pass { log, published: log.published(), floor: log.floor(), segments: Default::default() }
     }
 
     /// Everything below this can be read in this pass. Fixed when the pass began.
@@ -108,7 +110,7 @@ impl<'log> Pass<'log> {
     /// # Panics
     /// If `seq` is not below [`Pass::published`]; so do [`Pass::frame`] and [`Pass::json`].
     pub fn slot(&self, seq: u64) -> Held<Slot> {
-        // SAFETY: `seq` is in `first..published`, and `published` was acquired when the pass began (L2).
+        // SAFETY: `seq` is in `floor..published`, and `published` was acquired when the pass began (L2).
         self.with_segment(seq, |segment| unsafe { segment.slot(seq) })
     }
 
@@ -143,7 +145,7 @@ impl<'log> Pass<'log> {
     /// Calls `take` with the segment of `seq`, whose slot is written.
     fn with_segment<'pass, T>(&'pass self, seq: u64, take: impl FnOnce(&'pass Segment) -> T) -> Held<T> {
         assert!(seq < self.published, "{seq} is not published in this pass");
-        if seq < self.log.first {
+        if seq < self.floor {
             return Held::Lapped;
         }
         let number = number_of(seq);

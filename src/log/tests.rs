@@ -18,6 +18,9 @@ struct Owned {
     json: Vec<u8>,
     /// Stands for the labels too: to the log they are bytes.
     sse_head: String,
+    timestamp_ms: u64,
+    /// The timestamp, or what the clock was set back to since, whichever is earliest.
+    age_from_ms: u64,
 }
 
 impl Owned {
@@ -61,6 +64,9 @@ struct Rig {
     /// The visible ones, as an index range of `events`.
     window: VecDeque<usize>,
     window_bytes: usize,
+    /// Nothing below this may be lent.
+    floor: u64,
+    now_ms: u64,
 }
 
 impl Rig {
@@ -71,25 +77,37 @@ impl Rig {
     fn starting_at(first: u64, retention: Retention) -> Rig {
         let (log, writer) = Log::starting_at(first, retention);
         let channels = (0..6).map(named).collect();
-        Rig { log, writer, retention, channels, events: Vec::new(), window: VecDeque::new(), window_bytes: 0 }
+        Rig {
+            log,
+            writer,
+            retention,
+            channels,
+            events: Vec::new(),
+            window: VecDeque::new(),
+            window_bytes: 0,
+            floor: first,
+            now_ms: 1_000_000,
+        }
     }
 
-    /// Appends an event of `size` bytes of JSON, handed over in pieces.
+    /// Appends an event of `size` bytes of JSON, handed over in pieces, a millisecond after the one before.
     fn append(&mut self, channel: u32, size: usize) {
         let name = self.channels.get(channel as usize).cloned().unwrap_or_else(|| named(channel));
         let route = self.writer.intern(&name).unwrap();
         let seq = self.writer.next();
         let json = text(seq, size);
         let sse_head = format!("id: epoch-{seq}\nevent: kind_{}\ndata: ", seq % 7);
+        self.now_ms += 1;
+        let timestamp_ms = self.now_ms;
         let (front, back) = json.split_at(seq as usize % (size + 1));
         let encoded = Encoded {
             json: &[front, b"", back],
             sse_head: &[b"", sse_head.as_bytes()],
             labels: sse_head.as_bytes(),
-            timestamp_ms: seq ^ 0xabc,
+            timestamp_ms,
         };
         assert_eq!(self.writer.append(route, &encoded), seq);
-        self.events.push(Owned { seq, route, json, sse_head });
+        self.events.push(Owned { seq, route, json, sse_head, timestamp_ms, age_from_ms: timestamp_ms });
     }
 
     fn publish(&mut self) {
@@ -99,10 +117,48 @@ impl Rig {
             self.window.push_back(index);
             self.window_bytes += self.events[index].bytes();
         }
-        while self.retention.events < self.window.len() || self.retention.bytes < self.window_bytes {
-            let Some(index) = self.window.pop_front() else { break };
-            self.window_bytes -= self.events[index].bytes();
+        while !self.window.is_empty()
+            && (self.retention.events < self.window.len() || self.retention.bytes < self.window_bytes)
+        {
+            self.leave();
         }
+    }
+
+    /// The oldest event leaves the twin's window.
+    fn leave(&mut self) {
+        let index = self.window.pop_front().expect("there is one");
+        self.window_bytes -= self.events[index].bytes();
+    }
+
+    fn clear(&mut self, before: u64) {
+        let before = before.min(self.log.published());
+        let mut left = 0;
+        while self.visible().start < before && !self.window.is_empty() {
+            self.leave();
+            left += 1;
+        }
+        self.floor = self.floor.max(before);
+        assert_eq!(self.writer.clear(before), left);
+    }
+
+    /// The clock is set to `now_ms`, and looked at.
+    fn look(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        let age_ms = self.retention.age.map(|age| age.as_millis() as u64);
+        for event in &mut self.events {
+            event.age_from_ms = event.age_from_ms.min(now_ms);
+        }
+        let due_ms = |rig: &Rig| {
+            let oldest = rig.window.front().map(|index| &rig.events[*index]);
+            oldest.and_then(|event| age_ms.map(|age_ms| event.age_from_ms + age_ms))
+        };
+        let mut left = 0;
+        while due_ms(self).is_some_and(|due_ms| due_ms <= now_ms) {
+            self.leave();
+            left += 1;
+        }
+        assert_eq!(self.writer.expire(now_ms), 0 < left);
+        assert_eq!(self.writer.next_expiry_ms(), due_ms(self));
     }
 
     /// Publishes `count` small events of `channel` in batches.
@@ -139,6 +195,10 @@ impl Rig {
                 pass = self.log.pass();
             }
             check_event(&pass, event);
+        }
+        for event in self.events.iter().take_while(|event| event.seq < self.floor) {
+            assert!(self.log.slot(event.seq).is_none(), "{} was cleared", event.seq);
+            assert!(self.log.pass().slot(event.seq).is_lapped(), "{} was cleared", event.seq);
         }
         self.check_links(visible.start);
     }
@@ -191,7 +251,10 @@ fn check_event(pass: &Pass<'_>, event: &Owned) {
     let labels = Labels::new(event.sse_head.as_bytes());
     assert_eq!(pass.labels(seq).unwrap().data(), labels.data(), "labels of {seq}");
     let slot = pass.slot(seq).unwrap();
-    assert_eq!((slot.route, slot.timestamp_ms, slot.bytes()), (event.route, seq ^ 0xabc, event.bytes()));
+    assert_eq!(
+        (slot.route, slot.timestamp_ms, slot.bytes()),
+        (event.route, event.timestamp_ms, event.bytes())
+    );
 }
 
 fn bytes_of(frame: &Frame<'_>) -> Vec<u8> {
@@ -216,7 +279,7 @@ fn text(seq: u64, size: usize) -> Vec<u8> {
     text
 }
 
-const ROOMY: Retention = Retention { events: 10, bytes: 1 << 30, channels_max: 8 };
+const ROOMY: Retention = Retention { events: 10, bytes: 1 << 30, age: None, channels_max: 8 };
 
 /// Events that fill every place of a small log, so that one more overwrites the first.
 const LAP: usize = SEGMENTS_MIN * SEGMENT_EVENTS;
@@ -295,7 +358,7 @@ fn frames_of_every_size_are_exact() {
 
 #[test]
 fn the_byte_budget_moves_the_window() {
-    let mut rig = Rig::new(Retention { events: 50, bytes: 10_000, channels_max: 8 });
+    let mut rig = Rig::new(Retention { events: 50, bytes: 10_000, age: None, channels_max: 8 });
     for (channel, size) in
         [(0, 4000), (1, 4000), (2, 10), (0, 1800), (1, 2100), (2, 50_000), (0, 1), (1, 9000)]
     {
@@ -308,10 +371,130 @@ fn the_byte_budget_moves_the_window() {
 
 #[test]
 fn a_budget_of_no_bytes_keeps_nothing_visible() {
-    let mut rig = Rig::new(Retention { events: 10, bytes: 0, channels_max: 8 });
+    let mut rig = Rig::new(Retention { events: 10, bytes: 0, age: None, channels_max: 8 });
     rig.run(0, 5);
     rig.check();
     assert_eq!(rig.visible(), 6..6);
+}
+
+#[test]
+fn clearing_is_exact_and_never_more_than_is_published() {
+    let check = |before: u64, expected: Range<u64>| {
+        let mut rig = Rig::new(Retention { events: 20, ..ROOMY });
+        rig.run(0, 5);
+        rig.run(1, 20);
+        assert_eq!(rig.visible(), 6..26);
+        rig.append(2, 8);
+        rig.clear(before);
+        assert_eq!(rig.log.oldest()..rig.log.published(), expected, "cleared before {before}");
+        rig.publish();
+        rig.check();
+    };
+    check(0, 6..26);
+    check(6, 6..26);
+    check(7, 7..26);
+    check(17, 17..26);
+    check(26, 26..26);
+    check(27, 26..26);
+    check(u64::MAX, 26..26);
+}
+
+/// Beyond its window a log goes on lending what it holds to whoever is behind; not so what was cleared.
+#[test]
+fn what_was_cleared_is_gone_for_readers_that_are_behind_too() {
+    let mut rig = Rig::new(ROOMY);
+    rig.run(0, 20);
+    assert!(rig.log.slot(5).is_some(), "below the window, and held");
+    let log = Arc::clone(&rig.log);
+    let before = log.pass();
+    for event in &rig.events {
+        check_event(&before, event);
+    }
+    rig.clear(15);
+    for seq in 1..15 {
+        assert!(log.slot(seq).is_none() && log.pass().slot(seq).is_lapped(), "{seq}");
+        check_event(&before, &rig.events[seq as usize - 1]);
+    }
+    check_event(&log.pass(), &rig.events[14]);
+    assert_eq!(log.evicted_of(ChannelId(0)), 14);
+    rig.clear(3);
+    rig.check();
+    assert!(log.slot(14).is_none(), "a floor never falls");
+
+    rig.run(0, 10);
+    assert_eq!(log.oldest(), 21);
+    assert!(log.slot(17).is_some());
+    rig.clear(18);
+    assert!(
+        log.slot(17).is_none() && log.slot(18).is_some(),
+        "what had left the window before is cleared too"
+    );
+    rig.check();
+}
+
+#[test]
+fn clearing_gives_memory_back() {
+    let mut rig = Rig::new(Retention { events: 8 * SEGMENT_EVENTS, ..ROOMY });
+    rig.run(0, 8 * SEGMENT_EVENTS);
+    let (pooled, held) = (rig.writer.idle_chunks().0, rig.writer.held_bytes());
+    rig.clear(7 * SEGMENT_EVENTS as u64 + 1);
+    assert!(rig.writer.held_bytes() < held / 3, "{} of {held}", rig.writer.held_bytes());
+    assert!(pooled + 14 <= rig.writer.idle_chunks().0, "two chunks of each of seven segments");
+    rig.clear(u64::MAX);
+    rig.check();
+    rig.run(1, LAP);
+    rig.check();
+}
+
+#[test]
+fn what_is_too_old_leaves_and_the_clock_may_be_set() {
+    let age = Some(Duration::from_millis(100));
+    let mut rig = Rig::new(Retention { events: 40, age, ..ROOMY });
+    rig.run(0, 10);
+    let start_ms = rig.now_ms - 10;
+    assert_eq!(rig.writer.next_expiry_ms(), Some(start_ms + 101));
+    let check = |rig: &mut Rig, now_ms: u64, expected: Range<u64>| {
+        rig.look(now_ms);
+        rig.check();
+        assert_eq!(rig.visible(), expected, "at {now_ms}");
+    };
+    check(&mut rig, start_ms + 100, 1..11);
+    check(&mut rig, start_ms + 101, 2..11);
+    check(&mut rig, start_ms + 104, 5..11);
+    // Set back by far: what is left is not too old at once, and not for as long as the clock needs to catch up either.
+    check(&mut rig, 5000, 5..11);
+    rig.run(1, 1);
+    check(&mut rig, 5099, 5..12);
+    check(&mut rig, 5100, 11..12);
+    check(&mut rig, 5101, 12..12);
+    assert_eq!(rig.writer.next_expiry_ms(), None);
+    assert!(rig.log.slot(11).is_some(), "what left by age is still held for those who are behind");
+    // Set forward: so much time has passed.
+    rig.run(1, 3);
+    check(&mut rig, start_ms, 15..15);
+}
+
+#[test]
+fn without_a_bound_nothing_is_too_old() {
+    let mut rig = Rig::new(ROOMY);
+    rig.run(0, 5);
+    rig.look(u64::MAX);
+    assert_eq!((rig.visible(), rig.writer.next_expiry_ms()), (1..6, None));
+}
+
+#[test]
+fn the_first_event_since_a_time_is_found_from_the_oldest_on() {
+    let mut rig = Rig::new(ROOMY);
+    rig.now_ms = 100;
+    rig.run(0, 3);
+    rig.now_ms = 50;
+    rig.run(0, 3);
+    let check = |unix_ms, expected| assert_eq!(rig.writer.first_since(unix_ms), expected, "{unix_ms}");
+    check(0, 1);
+    check(101, 1);
+    check(102, 2);
+    check(103, 3);
+    check(104, 7);
 }
 
 #[test]
@@ -488,7 +671,7 @@ fn readers_cost_the_segments_they_hold_and_give_them_back() {
 #[test]
 fn large_events_hold_the_byte_budget_and_a_segment_at_most() {
     let bytes = 1 << 20;
-    let mut rig = Rig::new(Retention { events: 400, bytes, channels_max: 8 });
+    let mut rig = Rig::new(Retention { events: 400, bytes, age: None, channels_max: 8 });
     let size = 20 << 10;
     let segment_bytes = SEGMENT_EVENTS * (size + 100);
     for done in 0..if cfg!(miri) { 100 } else { 1000 } {
@@ -674,7 +857,7 @@ proptest! {
         first in prop::sample::select(vec![1, SEGMENT_EVENTS as u64 - 7, u64::from(u32::MAX) - 20]),
         batches in prop::collection::vec(prop::collection::vec((0u32..6, sizes()), 1..20), 1..if cfg!(miri) { 2 } else { 12 }),
     ) {
-        let mut rig = Rig::starting_at(first, Retention { events, bytes, channels_max: 6 });
+        let mut rig = Rig::starting_at(first, Retention { events, bytes, age: None, channels_max: 6 });
         for batch in batches {
             for (channel, size) in batch {
                 rig.append(channel, size);
@@ -685,12 +868,55 @@ proptest! {
     }
 }
 
+/// What may happen to a log between two looks at it.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A batch of so many events is published.
+    Batch(u32),
+    /// What is so far behind what is published is cleared.
+    Clear(u64),
+    /// The clock goes on, or is set back.
+    Clock(i64),
+}
+
+fn happenings() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        3 => (1u32..20).prop_map(Happening::Batch),
+        1 => (0u64..60).prop_map(Happening::Clear),
+        3 => (0i64..60).prop_map(Happening::Clock),
+        1 => (-300i64..0).prop_map(Happening::Clock),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn clearing_and_age_agree_with_the_twin(
+        events in prop::sample::select(vec![3, 10, 400]),
+        age_ms in prop::option::of(1u64..150),
+        first in prop::sample::select(vec![1, SEGMENT_EVENTS as u64 - 7]),
+        happenings in prop::collection::vec(happenings(), 1..if cfg!(miri) { 8 } else { 50 }),
+    ) {
+        let age = age_ms.map(Duration::from_millis);
+        let mut rig = Rig::starting_at(first, Retention { events, age, ..ROOMY });
+        for happening in happenings {
+            match happening {
+                Happening::Batch(count) => rig.run(count % 6, count as usize),
+                Happening::Clear(behind) => rig.clear(rig.next().saturating_sub(behind)),
+                Happening::Clock(ahead_ms) => rig.look(rig.now_ms.saturating_add_signed(ahead_ms)),
+            }
+            // As the sequencer does after each batch.
+            rig.look(rig.now_ms);
+            rig.check();
+        }
+    }
+}
+
 /// Readers that run beside the writer see every event whole, in order and under its channel's name, or are told which
-/// they miss; channels come and go meanwhile.
+/// they miss; channels come and go meanwhile, and now and then old events are cleared.
 #[test]
 fn readers_beside_the_writer_see_whole_events_in_order() {
     let last: u64 = if cfg!(miri) { LAP as u64 + 40 } else { 60_000 };
-    let (log, writer) = Log::new(Retention { events: 100, bytes: 1 << 30, channels_max: 6 });
+    let (log, writer) = Log::new(Retention { events: 100, bytes: 1 << 30, age: None, channels_max: 6 });
     let readers: Vec<_> = (0..2)
         .map(|_| {
             let log = Arc::clone(&log);
@@ -744,9 +970,11 @@ fn write_all(mut writer: Writer, last: u64) {
         if seq % SEGMENT_EVENTS as u64 == 0 {
             wanted = named(seq as u32 / SEGMENT_EVENTS as u32);
         }
+        // Asked for every time, so that it is never forgotten itself.
+        let fallback_route = writer.intern(&fallback).unwrap();
         let (channel, route) = match writer.intern(&wanted) {
             Ok(route) => (&wanted, route),
-            Err(ChannelsFull) => (&fallback, writer.intern(&fallback).unwrap()),
+            Err(ChannelsFull) => (&fallback, fallback_route),
         };
         let json = told(seq, channel);
         writer.append(
@@ -755,6 +983,9 @@ fn write_all(mut writer: Writer, last: u64) {
         );
         if seq % 7 == 0 || seq == last {
             writer.publish();
+        }
+        if seq % 50 == 0 {
+            writer.clear(seq - 10);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::age::Ages;
 use super::channels::{ChannelsFull, Interner};
 use super::chunk::{CHUNK_BYTES, Chunk, LABEL_CHUNK_BYTES};
 use super::pass::SSE_TAIL;
@@ -42,6 +43,10 @@ pub struct Writer {
     published: u64,
     /// What `oldest` is.
     oldest: u64,
+    /// What `floor` is.
+    floor: u64,
+    /// When events are too old.
+    ages: Ages,
     /// Frame bytes in `oldest..next`.
     window_bytes: usize,
     /// Frame bytes in all reachable segments.
@@ -75,11 +80,14 @@ struct Tail {
 impl Writer {
     pub(super) fn new(log: Arc<Log>, retention: Retention) -> Writer {
         let segments = segments_for(&retention);
+        let first = log.published();
         Writer {
             interner: Interner::new(retention.channels_max),
-            next: log.first,
-            published: log.first,
-            oldest: log.first,
+            next: first,
+            published: first,
+            oldest: first,
+            floor: first,
+            ages: Ages::new(retention.age),
             window_bytes: 0,
             held_bytes: 0,
             held: VecDeque::with_capacity(segments + 1),
@@ -171,6 +179,84 @@ impl Writer {
         self.move_window();
         self.drop_held();
         self.published
+    }
+
+    /// It is `now_unix_ms`: lets everything leave the visible window that is too old, if there is a bound to that, and
+    /// returns whether anything left. What is still held can be read by whoever is behind, as after any eviction.
+    ///
+    /// Timestamps come from a clock that may be set. One set back ages nothing, and does not hold the window open until
+    /// it has caught up: what is then stamped later than `now_unix_ms` counts as stamped at `now_unix_ms`. One set
+    /// forward ages everything by as much. To be called at least as often as the clock is read for timestamps. Cost:
+    /// nothing when off; else one look, and one for each event that leaves.
+    pub fn expire(&mut self, now_unix_ms: u64) -> bool {
+        if !self.ages.is_on() {
+            return false;
+        }
+        self.ages.look(now_unix_ms, self.oldest, self.next);
+        let before = self.oldest;
+        while self.next_expiry_ms().is_some_and(|at_ms| at_ms <= now_unix_ms) {
+            self.evict(self.oldest, &self.own_slot(self.oldest));
+        }
+        self.show_oldest(before);
+        self.drop_held();
+        before < self.oldest
+    }
+
+    /// When the oldest visible event is too old, in Unix milliseconds as the clock goes now; none if there is no event,
+    /// or no bound to age.
+    #[must_use]
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        if !self.ages.is_on() || self.oldest == self.published {
+            return None;
+        }
+        self.ages.due_ms(self.oldest, self.own_slot(self.oldest).timestamp_ms)
+    }
+
+    /// Clears everything published below `before`: it leaves the window, and no look at the log that begins after this
+    /// finds it, nor do readers that are behind. They get their gap by the marks, as after any eviction. Returns how
+    /// many events left the window: none if it begins there or later, and then only those who are behind lose anything.
+    /// Cost: one look at each event that leaves; segments that lie below go out of reach.
+    pub fn clear(&mut self, before: u64) -> u64 {
+        let before = before.min(self.published);
+        if before <= self.floor {
+            return 0;
+        }
+        self.floor = before;
+        #[cfg(fanfare_mutant = "floor_before_oldest")]
+        self.log.floor.store(before, FLOOR);
+        let oldest = self.oldest;
+        while self.oldest < before {
+            self.evict(self.oldest, &self.own_slot(self.oldest));
+        }
+        self.show_oldest(oldest);
+        // After `oldest`: who is refused what lies below the floor also finds it below the window.
+        #[cfg(not(fanfare_mutant = "floor_before_oldest"))]
+        self.log.floor.store(before, FLOOR);
+        let retired = self.retired.len();
+        while self.held.front().is_some_and(|(segment, _)| segment.number < number_of(before))
+            && 1 < self.held.len()
+        {
+            self.drop_oldest_segment();
+        }
+        if retired < self.retired.len() {
+            self.recycle();
+        }
+        self.oldest - oldest
+    }
+
+    /// The oldest sequence number of the visible window.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    /// The first visible event that was not stamped before `unix_ms`, or `published` if there is none. Where the clock
+    /// was set back there may be events after it that were. Cost: one look at each event before it.
+    #[must_use]
+    pub fn first_since(&self, unix_ms: u64) -> u64 {
+        (self.oldest..self.published)
+            .find(|seq| unix_ms <= self.own_slot(*seq).timestamp_ms)
+            .unwrap_or(self.published)
     }
 
     fn publish_names(&mut self) {
@@ -277,6 +363,11 @@ impl Writer {
         {
             self.evict(self.oldest, &self.own_slot(self.oldest));
         }
+        self.show_oldest(before);
+    }
+
+    /// Tells readers of `oldest`, which was `before`; the marks of what has left are there.
+    fn show_oldest(&self, before: u64) {
         if before < self.oldest {
             self.log.oldest.store(self.oldest, OLDEST);
         }
@@ -415,3 +506,5 @@ const HEAD: Ordering =
     if cfg!(fanfare_mutant = "head_relaxed") { Ordering::Relaxed } else { Ordering::Release };
 const OLDEST: Ordering =
     if cfg!(fanfare_mutant = "oldest_relaxed") { Ordering::Relaxed } else { Ordering::Release };
+const FLOOR: Ordering =
+    if cfg!(fanfare_mutant = "floor_relaxed") { Ordering::Relaxed } else { Ordering::Release };

@@ -3,23 +3,50 @@
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use smallvec::SmallVec;
 
+use super::idempotency::IdempotencyKey;
+use super::order::{Before, Done, Order, Refusal};
 use super::publication::Publication;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// Events to be published together: they get consecutive sequence numbers, or none is published.
+/// An order, and who gave it.
 #[derive(Debug)]
 pub struct Submission {
     /// Whom to answer.
     pub origin: Origin,
-    /// The events, in order; at least one.
-    pub publications: SmallVec<[Publication; 1]>,
+    /// What is to be done.
+    pub order: Order,
 }
 
 impl Submission {
-    /// Bytes it takes while it waits.
+    /// Events to be published together, in order; at least one.
+    #[must_use]
+    pub fn publish(origin: Origin, publications: SmallVec<[Publication; 1]>) -> Submission {
+        Submission { origin, order: Order::Publish { publications, idempotency: None } }
+    }
+
+    /// The same, to be published once however often it is submitted with this key.
+    #[must_use]
+    pub fn publish_once(
+        origin: Origin,
+        publications: SmallVec<[Publication; 1]>,
+        key: IdempotencyKey,
+    ) -> Submission {
+        Submission { origin, order: Order::Publish { publications, idempotency: Some(key) } }
+    }
+
+    /// Old events to be cleared.
+    #[must_use]
+    pub fn clear(origin: Origin, before: Before) -> Submission {
+        Submission { origin, order: Order::Clear { before } }
+    }
+
+    /// Bytes it takes while it waits, besides its place in the queue.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.publications.iter().map(Publication::bytes).sum()
+        match &self.order {
+            Order::Publish { publications, .. } => publications.iter().map(Publication::bytes).sum(),
+            Order::Clear { .. } => 0,
+        }
     }
 }
 
@@ -42,34 +69,8 @@ impl Origin {
 pub struct Receipt {
     /// The token of its origin.
     pub token: u64,
-    /// The sequence numbers it got, first and last, or why it got none.
-    pub outcome: Result<(u64, u64), Refusal>,
-}
-
-/// Why a submission was not published. Nothing of it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The queue is full, or the loops are too far behind: try again later.
-    #[error("the server is overloaded, try again")]
-    Overloaded,
-    /// Too many channels have events in the log.
-    #[error("too many channels are in use")]
-    ChannelsFull,
-    /// The server is shutting down.
-    #[error("the server is shutting down")]
-    Draining,
-}
-
-impl Refusal {
-    /// The stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Refusal::Overloaded => "overloaded",
-            Refusal::ChannelsFull => "channels_full",
-            Refusal::Draining => "draining",
-        }
-    }
+    /// What was done, or why nothing was.
+    pub outcome: Result<Done, Refusal>,
 }
 
 /// The bounded queue to the sequencer.
@@ -95,6 +96,7 @@ impl Ingest {
     /// # Errors
     /// Gives it back when the queue is full in items or in bytes. A submission larger than the byte bound is let in
     /// when nothing else waits, so that it is not refused for ever.
+    #[allow(clippy::result_large_err, reason = "a refusal gives the value back, and moving it is cheap")]
     pub fn submit(&self, submission: Submission) -> Result<(), Submission> {
         let bytes = submission.bytes();
         // Relaxed: the number bounds memory, nothing travels along with it.
@@ -147,7 +149,7 @@ mod tests {
         let channel = Channel::parse("t:x").unwrap();
         let parts = EventParts::new(&channel, "k", &data);
         let publication = Publication::new(&parts).unwrap();
-        Submission { origin: Origin::NOBODY, publications: [publication].into_iter().collect() }
+        Submission::publish(Origin::NOBODY, [publication].into_iter().collect())
     }
 
     #[test]

@@ -1,22 +1,29 @@
 //! The sequencer: gives every accepted event its number, and is the log's one writer.
 //!
-//! A plain state machine: submissions and the time go in, receipts and a new `published` come out. It runs on a thread
-//! of its own, inline in the only event loop, or in a simulation; one holder at a time, always.
+//! A plain state machine: submissions (events to publish, or old ones to clear) and the time go in, receipts and a new
+//! `published` come out. It runs on a thread of its own, inline in the only event loop, or in a simulation; one holder
+//! at a time, always.
 
+mod idempotency;
 mod ingest;
+mod order;
 mod publication;
 
-pub use ingest::{Ingest, Origin, Receipt, Refusal, Submission};
+pub use idempotency::IdempotencyKey;
+pub use ingest::{Ingest, Origin, Receipt, Submission};
+pub use order::{Before, Done, Order, Refusal};
 pub use publication::{EventParts, Publication, WordList};
 
 use crate::log::{Encoded, Writer};
 use crate::words::cursor::Epoch;
-use crate::words::limits::{STEP_EVENTS_MAX, STEP_SUBMISSIONS_MAX};
+use crate::words::limits::{Limits, STEP_EVENTS_MAX, STEP_SUBMISSIONS_MAX};
+use idempotency::{Heard, IdempotencyWindow};
 
 /// The one that stamps.
 pub struct Sequencer {
     writer: Writer,
     epoch: Epoch,
+    idempotency: IdempotencyWindow,
 }
 
 /// What one step did.
@@ -33,45 +40,99 @@ pub struct Step {
 impl Sequencer {
     /// A sequencer that writes to `writer`.
     #[must_use]
-    pub fn new(writer: Writer, epoch: Epoch) -> Sequencer {
-        Sequencer { writer, epoch }
+    pub fn new(writer: Writer, epoch: Epoch, limits: &Limits) -> Sequencer {
+        let idempotency = IdempotencyWindow::new(limits.idempotency_keys_max, limits.idempotency_window);
+        Sequencer { writer, epoch, idempotency }
     }
 
     /// Takes what waits in `ingest`, up to a bound, publishes it at once, and says what it did in `step` (whose old
-    /// content goes). Returns whether anything was taken. Cost: one copy of each event, no allocation once warm.
+    /// content goes). Returns whether anything was taken. What is too old leaves the window, whether or not. Cost: one
+    /// copy of each event, no allocation once warm.
     pub fn step(&mut self, ingest: &Ingest, now_unix_ms: u64, step: &mut Step) -> bool {
         step.receipts.clear();
         step.first = self.writer.next();
+        self.idempotency.look(now_unix_ms);
         while step.receipts.len() < STEP_SUBMISSIONS_MAX
             && self.writer.next() - step.first < STEP_EVENTS_MAX as u64
         {
-            let Some(submission) = ingest.try_take() else { break };
-            let outcome = self.append(&submission, now_unix_ms);
-            step.receipts.push((submission.origin, Receipt { token: submission.origin.token, outcome }));
+            let Some(Submission { origin, order }) = ingest.try_take() else { break };
+            let outcome = match order {
+                Order::Publish { publications, idempotency: None } => self.append(&publications, now_unix_ms),
+                Order::Publish { publications, idempotency: Some(key) } => {
+                    self.append_once(&publications, &key, now_unix_ms)
+                }
+                Order::Clear { before } => Ok(self.clear(before)),
+            };
+            step.receipts.push((origin, Receipt { token: origin.token, outcome }));
         }
         step.end = self.writer.next();
         if step.first != step.end {
             self.writer.publish();
         }
+        self.expire(now_unix_ms);
         !step.receipts.is_empty()
     }
 
+    /// It is `now_unix_ms`: lets what is too old leave the window, and returns whether anything did. Every step does it;
+    /// between steps it is to be called at [`Sequencer::next_expiry_ms`], or a little later. Cost: nothing when there is
+    /// no bound to age.
+    pub fn expire(&mut self, now_unix_ms: u64) -> bool {
+        self.writer.expire(now_unix_ms)
+    }
+
+    /// When the next event will be too old, in Unix milliseconds; none if none will be.
+    #[must_use]
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.writer.next_expiry_ms()
+    }
+
     /// Appends all events of a submission, or none.
-    fn append(&mut self, submission: &Submission, now_unix_ms: u64) -> Result<(u64, u64), Refusal> {
-        let routes: Result<smallvec::SmallVec<[_; 4]>, _> = submission
-            .publications
-            .iter()
-            .map(|publication| self.writer.intern(publication.route()))
-            .collect();
+    fn append(&mut self, publications: &[Publication], now_unix_ms: u64) -> Result<Done, Refusal> {
+        let routes: Result<smallvec::SmallVec<[_; 4]>, _> =
+            publications.iter().map(|publication| self.writer.intern(publication.route())).collect();
         let routes = routes.map_err(|_| Refusal::ChannelsFull)?;
         let first = self.writer.next();
-        for (publication, route) in submission.publications.iter().zip(routes) {
+        for (publication, route) in publications.iter().zip(routes) {
             let seq = self.writer.next();
             publication.with_pieces(self.epoch, seq, now_unix_ms, |json, sse_head| {
                 let labels = publication.labels();
                 self.writer.append(route, &Encoded { json, sse_head, labels, timestamp_ms: now_unix_ms });
             });
         }
-        Ok((first, self.writer.next() - 1))
+        Ok(Done::Published { first, last: self.writer.next() - 1, is_repeat: false })
+    }
+
+    /// Appends all events of a submission, or none, unless that was done before.
+    fn append_once(
+        &mut self,
+        publications: &[Publication],
+        key: &IdempotencyKey,
+        now_unix_ms: u64,
+    ) -> Result<Done, Refusal> {
+        match self.idempotency.look_up(key) {
+            Heard::Same(first, last) => return Ok(Done::Published { first, last, is_repeat: true }),
+            Heard::Other => return Err(Refusal::KeyReused),
+            Heard::Never => {}
+        }
+        let done = self.append(publications, now_unix_ms)?;
+        if let Done::Published { first, last, .. } = done {
+            self.idempotency.remember(key, first, last);
+        }
+        Ok(done)
+    }
+
+    /// Clears old events; those appended earlier in this step are published first, so that they count.
+    fn clear(&mut self, before: Before) -> Done {
+        let published = self.writer.publish();
+        let before = match before {
+            Before::Seq(seq) => seq,
+            Before::Time { unix_ms } => self.writer.first_since(unix_ms),
+            Before::Keep(newest) => published.saturating_sub(newest),
+        };
+        let count = self.writer.clear(before);
+        Done::Cleared { count, oldest: self.writer.oldest() }
     }
 }
+
+#[cfg(test)]
+mod tests;

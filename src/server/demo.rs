@@ -46,10 +46,7 @@ pub(super) fn run(hub: &Hub, rate: u32, clock: Clock, stop: &AtomicBool) {
                 workspace: None,
             };
             if let Ok(publication) = publication(&envelope, &hub.limits) {
-                let submission = Submission {
-                    origin: Origin::NOBODY,
-                    publications: std::iter::once(publication).collect(),
-                };
+                let submission = Submission::publish(Origin::NOBODY, std::iter::once(publication).collect());
                 let _ = hub.submit(submission, clock.now().unix_ms);
             }
         }

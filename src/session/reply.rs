@@ -104,6 +104,12 @@ pub fn published(seq: u64, id: Option<&str>) -> String {
     object("published", &[("seq", Member::Number(seq))], id)
 }
 
+/// Old events are gone: so many, and what is the oldest now.
+#[must_use]
+pub fn cleared(count: u64, oldest: u64, id: Option<&str>) -> String {
+    object("cleared", &[("count", Member::Number(count)), ("oldest", Member::Number(oldest))], id)
+}
+
 /// The answer to a `ping` command.
 #[must_use]
 pub fn pong(seq: u64, id: Option<&str>) -> String {
@@ -158,6 +164,7 @@ mod tests {
             r#"{"type":"subscriptions","channels":["t:a","t:b"],"seq":7,"epoch":"aaaaaaaa"}"#,
         );
         check(published(9, Some("\"x\"")), r#"{"type":"published","seq":9,"id":"x"}"#);
+        check(cleared(3, 9, Some("2")), r#"{"type":"cleared","count":3,"oldest":9,"id":2}"#);
         check(pong(9, None), r#"{"type":"pong","seq":9}"#);
         check(cursor(9), r#"{"type":"cursor","seq":9}"#);
         check(error("c", "m", None), r#"{"type":"error","code":"c","message":"m"}"#);

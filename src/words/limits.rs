@@ -12,6 +12,9 @@ pub struct Limits {
     pub retain_events: usize,
     /// Frame bytes in the visible window of the log. Beyond it the oldest leave; as above.
     pub retain_bytes: usize,
+    /// How old an event in the visible window of the log may become, by its own timestamp; at least a millisecond.
+    /// Beyond it it leaves, as above. `None`: as old as it likes.
+    pub retain_age: Option<Duration>,
     /// Channels with events in the log. Beyond it a publish on a new channel is refused with 503.
     pub channels_max: usize,
 
@@ -44,6 +47,11 @@ pub struct Limits {
     pub ingest_items_max: usize,
     /// Bytes waiting for the sequencer. Beyond it: 503, error `overloaded`.
     pub ingest_bytes_max: usize,
+    /// Idempotency keys that are remembered, at no more than 250 bytes each. Beyond it the oldest are forgotten, and a
+    /// retry with one of them is published again; 0 remembers none.
+    pub idempotency_keys_max: usize,
+    /// How long an idempotency key is remembered; as above.
+    pub idempotency_window: Duration,
     /// Events that the slowest loop may be behind before publishes are refused: 503, error `overloaded`.
     pub fanout_backlog_events_max: u64,
     /// How old the first event that the slowest loop has not handed on may be; as above.
@@ -96,6 +104,9 @@ impl Limits {
     /// # Errors
     /// A sentence that names the bound.
     pub fn check(&self) -> Result<(), &'static str> {
+        if self.retain_age.is_some_and(|age| age.as_millis() == 0) {
+            return Err("events must be retained for a millisecond at least");
+        }
         if STEP_EVENTS_MAX < self.batch_events_max {
             return Err("a batch may have at most 1024 events");
         }
@@ -123,6 +134,7 @@ impl Default for Limits {
         Limits {
             retain_events: 65_536,
             retain_bytes: 256 << 20,
+            retain_age: None,
             channels_max: 1 << 20,
             connections_max: 100_000,
             subscriptions_max: 100,
@@ -137,6 +149,8 @@ impl Default for Limits {
             answers_bytes_high: 64 << 10,
             ingest_items_max: 4096,
             ingest_bytes_max: 32 << 20,
+            idempotency_keys_max: 65_536,
+            idempotency_window: Duration::from_secs(600),
             fanout_backlog_events_max: 16_384,
             fanout_backlog_max: Duration::from_millis(200),
             history_events_max: 1000,

@@ -8,7 +8,7 @@ use loom::thread;
 use crate::{Expected, explore};
 
 fn small(events: usize, channels_max: usize) -> (Arc<Log>, Writer) {
-    Log::new(Retention { events, bytes: 1 << 20, channels_max })
+    Log::new(Retention { events, bytes: 1 << 20, age: None, channels_max })
 }
 
 fn named(name: &str) -> Route {
@@ -172,6 +172,40 @@ fn what_is_lapped_is_below_the_window() {
             seen.note("lapped");
         }
         writing.join().unwrap();
+    });
+}
+
+/// Who is refused what was cleared also finds it below `oldest`, and its channel's mark; a pass that began before goes
+/// on lending.
+#[test]
+fn what_is_cleared_is_below_the_window() {
+    let expected = Expected {
+        name: "what_is_cleared_is_below_the_window",
+        preemptions: None,
+        interleavings_min: 50,
+        outcomes: &["held", "held by an earlier pass", "cleared"],
+    };
+    explore(&expected, |seen| {
+        let (log, mut writer) = small(4, 1);
+        let route = intern(&mut writer, "a:a");
+        for _ in 1..4 {
+            append(&mut writer, route, "a:a");
+        }
+        writer.publish();
+        let writing = thread::spawn(move || assert_eq!(writer.clear(3), 2));
+        let pass = log.pass();
+        if is_whole(&pass, 2, "a:a") {
+            let is_cleared = log.slot(2).is_none();
+            assert!(is_whole(&pass, 2, "a:a"));
+            seen.note(if is_cleared { "held by an earlier pass" } else { "held" });
+        } else {
+            assert_eq!((log.oldest(), log.evicted_of(route)), (3, 2));
+            seen.note("cleared");
+        }
+        drop(pass);
+        writing.join().unwrap();
+        let pass = log.pass();
+        assert!(!is_whole(&pass, 1, "a:a") && !is_whole(&pass, 2, "a:a") && is_whole(&pass, 3, "a:a"));
     });
 }
 

@@ -12,6 +12,7 @@ mod publisher;
 mod random;
 mod receiver;
 mod regressions;
+mod retention;
 mod server;
 mod settings;
 mod stream;

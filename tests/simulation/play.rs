@@ -11,7 +11,7 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::subscriber::Subscriber;
 use crate::tally::Tally;
-use crate::wishes::publish_inside;
+use crate::wishes::{clear_inside, publish_inside};
 
 /// Everybody in it.
 struct Play {
@@ -30,7 +30,7 @@ const ROUNDS_MAX: usize = 20_000;
 /// When a promise is broken.
 pub(crate) fn play(seed: u64) -> Tally {
     let random = Random::new(seed);
-    let settings = Settings::new(&random);
+    let settings = Settings::new(&random, Random::new(!seed));
     let limits = settings.limits.clone();
     let server = Server::new(random, limits, settings.loops, settings.inline);
     let context = Rc::clone(&server.context);
@@ -67,6 +67,9 @@ impl Play {
             if step == drain_at {
                 context.trace(|| "drain".to_owned());
                 context.hub.drain();
+            }
+            if let Some(dice) = settings.clears.as_ref().filter(|dice| dice.chance(15)) {
+                clear_inside(&context, dice);
             }
             match random.below(100) {
                 0..38 => {

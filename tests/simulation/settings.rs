@@ -19,14 +19,17 @@ pub(crate) struct Settings {
     pub(crate) has_floods: bool,
     /// The server begins to shut down in the middle of it all.
     pub(crate) drains_early: bool,
+    /// What decides when old events are cleared, and which; if they are.
+    pub(crate) clears: Option<Random>,
 }
 
 impl Settings {
-    /// What the dice say.
-    pub(crate) fn new(random: &Random) -> Settings {
+    /// What the dice say. `own`: dice of their own for what came later, so that a seed's play is otherwise what it was.
+    pub(crate) fn new(random: &Random, own: Random) -> Settings {
         let ms = |choices: &[u64]| Duration::from_millis(random.pick(choices));
         let limits = Limits {
             retain_events: random.pick(&[0, 1, 3, 8, 64, 300]),
+            retain_age: own.chance(150).then(|| Duration::from_millis(own.pick(&[3, 40, 400]))),
             retain_bytes: random.pick(&[1 << 20, 1 << 20, 20_000, 3_000, 600]),
             channels_max: random.pick(&[1000, 1000, 8]),
             connections_max: random.pick(&[1000, 1000, 1000, 4]),
@@ -60,6 +63,7 @@ impl Settings {
             steps: random.pick(&[200, 500, 1500]),
             has_floods: random.chance(80),
             drains_early: random.chance(150),
+            clears: own.chance(250).then_some(own),
         }
     }
 }

@@ -55,4 +55,5 @@ const EXPECTED: &[&str] = &[
     "channel number used again",
     "event in history",
     "gap in history",
+    "clear",
 ];

@@ -1,11 +1,12 @@
 //! What publishers publish: random events, with their marks for the twin.
 
-use fanfare::sequencer::{EventParts, Origin, Publication, Submission};
+use fanfare::sequencer::{Before, EventParts, Origin, Publication, Submission};
 use fanfare::words::channel::Channel;
 use fanfare::words::kind;
 
 use crate::channels::{CHANNELS, KINDS};
 use crate::context::Context;
+use crate::random::Random;
 use crate::twin::Wish;
 
 /// Events to be published together.
@@ -94,10 +95,24 @@ pub(crate) fn publish_inside(context: &Context, count: usize) {
         let parts = EventParts::new(&channel, &kind, envelope.data_minified.as_bytes());
         Publication::new(&parts).expect("a workspace of its own")
     });
-    let submission = Submission { origin: Origin::NOBODY, publications: publications.collect() };
+    let submission = Submission::publish(Origin::NOBODY, publications.collect());
     let outcome = context.hub.submit(submission, context.now().unix_ms);
     context.trace(|| format!("{count} events from inside: {outcome:?}"));
     if outcome.is_err() {
         context.twin.borrow_mut().refused(wishes.group);
+    }
+}
+
+/// Somebody in the same process has old events cleared, by one rule or another.
+pub(crate) fn clear_inside(context: &Context, dice: &Random) {
+    let before = match dice.below(3) {
+        0 => Before::Keep(dice.below(30)),
+        1 => Before::Seq(context.hub.log.published().saturating_sub(dice.below(30))),
+        _ => Before::Time { unix_ms: context.now().unix_ms - dice.below(60) },
+    };
+    let outcome = context.hub.submit(Submission::clear(Origin::NOBODY, before), context.now().unix_ms);
+    context.trace(|| format!("clear {before:?}: {outcome:?}"));
+    if outcome.is_ok() {
+        context.tally.count("clear");
     }
 }
