@@ -2,6 +2,26 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
+/// What one loop has sent, written by that loop alone.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Events handed to the kernel over WebSocket.
+    pub web_socket_events: AtomicU64,
+    /// Events handed to the kernel over server-sent events.
+    pub sse_events: AtomicU64,
+    /// Bytes handed to the kernel.
+    pub bytes: AtomicU64,
+    /// Gaps told.
+    pub gaps: AtomicU64,
+}
+
+impl Traffic {
+    /// Adds to one of the counts. No read-modify-write: there is one writer.
+    pub fn add(count: &AtomicU64, more: u64) {
+        count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+}
+
 /// Counts of streams and subscriptions. All relaxed: only the numbers count.
 #[derive(Debug, Default)]
 pub struct Counters {

@@ -11,11 +11,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Traffic};
 use crate::log::{BATCH_EVENTS_MAX, ChannelId, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
+use crate::mail::Letter;
+use crate::presence::Presence;
 use crate::sequencer::{Ingest, Order, Receipt, Refusal, Sequencer, Step, Submission};
 use crate::sync::bell::{Bell, Waker, fence_before_ring};
-use crate::sync::{Arc, ArcCell, AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, ArcCell, AtomicBool, AtomicU64, AtomicUsize, Loaded, Ordering};
 use crate::table::Table;
 use crate::words::cursor::Epoch;
 use crate::words::limits::{EVENT_BYTES_CEILING, Limits, STEP_EVENTS_MAX};
@@ -40,6 +42,10 @@ pub struct Hub {
     connections: AtomicUsize,
     /// Streams and subscriptions of all loops.
     pub counters: Counters,
+    /// Who is on which channel, of those where that is told.
+    pub presence: Presence,
+    /// Which patterns are subscribed to, if that is told.
+    pub occupancy: Presence,
 }
 
 /// What a loop shows to the others.
@@ -50,6 +56,10 @@ pub struct Desk {
     table: ArcCell<Table>,
     /// Receipts on their way to it.
     receipts: (Sender<Receipt>, Receiver<Receipt>),
+    /// Letters on their way to it; `mail` says what bounds them.
+    letters: (Sender<Letter>, Receiver<Letter>),
+    /// What it has sent.
+    pub traffic: Traffic,
     /// Everything below this has been handed to the kernel for everybody who keeps up.
     routed: CachePadded<AtomicU64>,
     /// Set when the loop, draining, has nothing more to submit or to be answered.
@@ -76,6 +86,8 @@ impl Hub {
             table: ArcCell::new(Some(Arc::default())),
             // Every submission of a loop can be answered at once.
             receipts: crossbeam_channel::bounded(limits.ingest_items_max * 2),
+            letters: crossbeam_channel::unbounded(),
+            traffic: Traffic::default(),
             routed: CachePadded::new(AtomicU64::new(1)),
             quiet: AtomicBool::new(false),
         };
@@ -89,6 +101,8 @@ impl Hub {
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             counters: Counters::default(),
+            presence: Presence::default(),
+            occupancy: Presence::default(),
             limits,
         };
         (Arc::new(hub), sequencer)
@@ -119,6 +133,14 @@ impl Hub {
         if matches!(submission.order, Order::Publish { .. }) && self.is_far_behind(now_unix_ms) {
             return Err(Refusal::Overloaded);
         }
+        self.submit_own(submission)
+    }
+
+    /// Lets a loop's own events in, whatever else there is to do.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`] when the queue is full.
+    pub fn submit_own(&self, submission: Submission) -> Result<(), Refusal> {
         let own_loop = submission.origin.loop_index;
         self.ingest.submit(submission).map_err(|_| Refusal::Overloaded)?;
         if self.inline && own_loop != 0 {
@@ -208,6 +230,12 @@ impl Hub {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether every loop has handed everything up to `seq` to the kernel, for everybody who keeps up.
+    #[must_use]
+    pub fn has_delivered(&self, seq: u64) -> bool {
+        self.desks.iter().all(|desk| seq < desk.routed())
+    }
+
     /// Connections of all loops now.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -226,6 +254,33 @@ impl Desk {
     #[must_use]
     pub fn take_receipt(&self) -> Option<Receipt> {
         self.receipts.1.try_recv().ok()
+    }
+
+    /// Sends the loop a letter, and wakes it.
+    pub fn post(&self, letter: Letter) {
+        // Both ends live as long as the desk.
+        let sent = self.letters.0.send(letter);
+        debug_assert!(sent.is_ok());
+        fence_before_ring();
+        self.bell.ring();
+    }
+
+    /// The next letter for the loop.
+    #[must_use]
+    pub fn take_letter(&self) -> Option<Letter> {
+        self.letters.1.try_recv().ok()
+    }
+
+    /// Whether a letter waits.
+    #[must_use]
+    pub fn has_letter(&self) -> bool {
+        !self.letters.1.is_empty()
+    }
+
+    /// The snapshot of the loop's table that others see.
+    #[must_use]
+    pub fn table(&self) -> Loaded<Table> {
+        self.table.load()
     }
 
     /// Whether a receipt waits.

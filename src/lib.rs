@@ -16,8 +16,12 @@ pub mod event_loop;
 pub mod hub;
 pub mod log;
 #[cfg(not(loom))]
+pub mod mail;
+#[cfg(not(loom))]
 pub mod notify;
 pub mod payload;
+#[cfg(not(loom))]
+pub mod presence;
 #[cfg(not(loom))]
 pub mod reader;
 #[cfg(not(loom))]

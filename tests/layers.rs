@@ -14,6 +14,8 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("reader", Some(&["words", "log"])),
     ("sequencer", Some(&["words", "wire::json", "sync", "log", "table"])),
     ("counters", Some(&["sync"])),
+    ("presence", Some(&[])),
+    ("mail", Some(&["wire", "sync"])),
     ("hub", None),
     ("notify", Some(&["words", "sequencer::EventParts", "sequencer::Publication"])),
     (
@@ -23,6 +25,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
             "wire",
             "payload",
             "reader::EventView",
+            "mail::Whom",
             "sequencer::Before",
             "sequencer::EventParts",
             "sequencer::IdempotencyKey",

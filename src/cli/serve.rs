@@ -1,6 +1,7 @@
 //! `fanfare serve`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +11,9 @@ use signal_hook::iterator::Signals;
 use super::Failure;
 use super::units::parse_bytes;
 use crate::server::{Config, Server};
+use crate::session::hooks::{Secrets, Source};
 use crate::session::settings::Settings;
+use crate::words::channel::is_namespace;
 use crate::words::dialect::Dialect;
 use crate::words::kind::{self, KindError};
 use crate::words::limits::Limits;
@@ -46,6 +49,33 @@ pub(super) struct ServeFlags {
     /// The dialect of /ws for clients that name none: native, engram or guts.
     #[arg(long, env = "FANFARE_DIALECT", default_value = "native", value_parser = parse_dialect)]
     dialect: Dialect,
+    /// Namespaces in whose channels it is told who comes and goes, separated by commas.
+    #[arg(long, env = "FANFARE_PRESENCE", value_delimiter = ',', value_name = "NAMESPACE", value_parser = parse_namespace)]
+    presence: Vec<String>,
+    /// Tell on sys:clients who connects, and on sys:channels what is subscribed to.
+    #[arg(long, env = "FANFARE_SYS_EVENTS")]
+    sys_events: bool,
+    /// Where to keep notifications; in memory unless given.
+    #[arg(long, env = "FANFARE_DATA_DIR", value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// File with the secrets of GitHub's webhooks, one a line; without it they are refused.
+    #[arg(long, env = "FANFARE_HOOK_GITHUB_SECRETS", value_name = "FILE")]
+    hook_github_secrets: Option<PathBuf>,
+    /// The same for Gitea and Forgejo.
+    #[arg(long, env = "FANFARE_HOOK_GITEA_SECRETS", value_name = "FILE")]
+    hook_gitea_secrets: Option<PathBuf>,
+    /// The same for GitLab.
+    #[arg(long, env = "FANFARE_HOOK_GITLAB_TOKENS", value_name = "FILE")]
+    hook_gitlab_tokens: Option<PathBuf>,
+    /// After this long events leave, whatever there is room for [default: never].
+    #[arg(long, env = "FANFARE_RETAIN_AGE", value_name = "TIME", value_parser = humantime::parse_duration)]
+    retain_age: Option<Duration>,
+    /// How long a second attempt to publish the same is answered as the first was.
+    #[arg(long, env = "FANFARE_IDEMPOTENCY_WINDOW", default_value = "10m", value_parser = humantime::parse_duration)]
+    idempotency_window: Duration,
+    /// Attempts that are remembered for that; 0 for none.
+    #[arg(long, env = "FANFARE_IDEMPOTENCY_KEYS", default_value_t = Limits::default().idempotency_keys_max)]
+    idempotency_keys: usize,
     /// After this long without an event a client is sent its cursor, so that silence never ages into a gap.
     #[arg(long, env = "FANFARE_QUIET_AFTER", default_value = "30s", value_parser = humantime::parse_duration)]
     quiet_after: Duration,
@@ -133,6 +163,9 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         connections_max: flags.max_connections.min(descriptors().saturating_sub(DESCRIPTORS_OWN)),
         subscriptions_max: flags.max_subscriptions,
         custom_kinds: flags.kinds.clone(),
+        retain_age: flags.retain_age,
+        idempotency_window: flags.idempotency_window,
+        idempotency_keys_max: flags.idempotency_keys,
         quiet_after: flags.quiet_after,
         ping_every: flags.ping_every,
         stall_max: flags.stall_max,
@@ -141,8 +174,44 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         ..Limits::default()
     };
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
-    let settings = Settings { dialect: flags.dialect };
-    Ok(Config { listen: flags.listen, admin_listen: flags.admin_listen, loops, limits, settings, demo_rate })
+    let settings = Settings {
+        dialect: flags.dialect,
+        secrets: secrets(flags)?,
+        presence: flags.presence.clone(),
+        sys_events: flags.sys_events,
+        ..Settings::default()
+    };
+    let data_dir = flags.data_dir.clone();
+    let (listen, admin_listen) = (flags.listen, flags.admin_listen);
+    Ok(Config { listen, admin_listen, loops, limits, settings, data_dir, demo_rate })
+}
+
+/// The secrets of webhooks, one a line of their files, so that a new one can be told before the old one goes.
+fn secrets(flags: &ServeFlags) -> anyhow::Result<Secrets> {
+    let mut secrets = Secrets::default();
+    let files = [
+        (Source::GitHub, &flags.hook_github_secrets),
+        (Source::Gitea, &flags.hook_gitea_secrets),
+        (Source::GitLab, &flags.hook_gitlab_tokens),
+    ];
+    for (source, file) in files {
+        let Some(file) = file else { continue };
+        let bad = |error: &dyn std::fmt::Display| {
+            Failure::Usage(format!("secrets of {} in {}: {error}", source.name(), file.display()))
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| bad(&error))?;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            secrets.add(source, line.as_bytes()).map_err(|error| bad(&error))?;
+        }
+        if !secrets.is_configured(source) {
+            return Err(bad(&"there is none").into());
+        }
+    }
+    Ok(secrets)
+}
+
+fn parse_namespace(text: &str) -> Result<String, &'static str> {
+    is_namespace(text).then(|| text.to_owned()).ok_or("a namespace is made of A-Z, a-z, 0-9, '_', '.', '-'")
 }
 
 fn parse_kind(text: &str) -> Result<String, KindError> {

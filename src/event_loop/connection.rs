@@ -1,12 +1,14 @@
 //! One connection of a loop.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::log::Form;
 use crate::reader::{Sieve, Subscription};
+use crate::session::authority::Principal;
 use crate::session::http::HttpReader;
 use crate::session::request::Door;
 use crate::wire::http::ResponseContext;
@@ -61,6 +63,16 @@ pub(super) struct Connection<L> {
     pub(super) replay: Option<Box<Replay>>,
     /// The loop's position when it became a stream.
     pub(super) opened_at: u64,
+    /// Who it is, once it is a stream.
+    pub(super) details: Option<Box<Details>>,
+    /// The last request waits for a service elsewhere: nothing is read until its answer is there.
+    pub(super) awaits_service: bool,
+    /// Events handed to the kernel.
+    pub(super) delivered: u64,
+    /// Bytes handed to the kernel.
+    pub(super) sent_bytes: u64,
+    /// Gaps told.
+    pub(super) gaps: u32,
     /// The cursor: every matching event below it was sent. For a live connection the loop's own position counts where
     /// that is further.
     pub(super) next: u64,
@@ -107,6 +119,17 @@ impl Default for Speech {
     }
 }
 
+/// Who a stream is.
+#[derive(Debug)]
+pub(super) struct Details {
+    pub(super) principal: Principal,
+    /// The beginning of its `User-Agent`.
+    pub(super) agent: Box<str>,
+    pub(super) address: Option<SocketAddr>,
+    /// In Unix milliseconds.
+    pub(super) connected_ms: u64,
+}
+
 /// Older events on their way to a stream.
 #[derive(Debug)]
 pub(super) struct Replay {
@@ -139,6 +162,8 @@ pub(super) enum Waiting {
     Http { context: ResponseContext, is_batch: bool },
     /// A publish over WebSocket.
     Command { id: Option<String> },
+    /// What a service elsewhere, or time, will answer; it is the last one.
+    Service { context: ResponseContext },
     /// An answer that is ready, and waits for those before it.
     Ready { answer: Vec<u8>, then_close: bool },
 }
@@ -198,6 +223,11 @@ impl<L> Connection<L> {
             filter: None,
             replay: None,
             opened_at: 0,
+            details: None,
+            awaits_service: false,
+            delivered: 0,
+            sent_bytes: 0,
+            gaps: 0,
             next: 0,
             marks: NO_MARK,
             clock: Clock {
@@ -216,8 +246,14 @@ impl<L> Connection<L> {
     pub(super) fn is_paused(&self, limits: &Limits) -> bool {
         self.deaf
             || self.replay.is_some()
+            || self.awaits_service
             || limits.requests_in_flight_max <= self.waiting.len()
             || limits.answers_bytes_high <= self.out.len() + self.ready_bytes
+    }
+
+    /// Who it is, if that is known.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.details.as_ref()?.principal.user.as_deref()
     }
 
     /// What its filters let through.

@@ -39,7 +39,7 @@ impl<L: Link> EventLoop<L> {
                 };
                 push_text(connection.out.tail(), &text);
             }
-            Waiting::Ready { .. } => {
+            Waiting::Ready { .. } | Waiting::Service { .. } => {
                 debug_assert!(false, "an answer that is ready is sent before the next receipt")
             }
         }
@@ -64,7 +64,7 @@ impl<L: Link> EventLoop<L> {
             self.stage = Stage::Draining;
         }
         if self.stage == Stage::Draining {
-            if self.in_flight == 0 {
+            if self.in_flight == 0 && self.services_due == 0 {
                 self.desk().set_quiet();
             }
             let has_routed_all = self.fan_out.position() == self.hub.log.published();

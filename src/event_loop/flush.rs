@@ -14,7 +14,8 @@ use super::connection::{Connection, Delivery, NO_MARK, Older, Replay, Session, S
 use super::fan_out::FanOut;
 use super::render::Rendered;
 use super::{EventLoop, Link, Stage};
-use crate::log::{Held, Log, Names, Pass, Piece};
+use crate::counters::Traffic;
+use crate::log::{Form, Held, Log, Names, Pass, Piece};
 use crate::reader::{Ahead, EventView, Selector, Sieve, begin, select};
 use crate::words::channel::Pattern;
 use crate::words::cursor::{Epoch, Gap, GapCause};
@@ -388,7 +389,17 @@ impl<L: Link> EventLoop<L> {
             return self.remove(key);
         }
         connection.writable = wrote == Wrote::All;
-        self.delivered += connection.account(batch, count, upto);
+        let events = connection.account(batch, count, upto);
+        connection.delivered += events;
+        connection.sent_bytes += count as u64;
+        self.delivered += events;
+        let traffic = &self.hub.desks()[self.index].traffic;
+        let by_transport = match connection.speech.form {
+            Form::WebSocket => &traffic.web_socket_events,
+            Form::Sse | Form::SseUnnamed => &traffic.sse_events,
+        };
+        Traffic::add(by_transport, events);
+        Traffic::add(&traffic.bytes, count as u64);
         if !batch.ends.is_empty() && 0 < count {
             connection.clock.event_ms = now_ms;
         }

@@ -5,7 +5,7 @@ use super::{EventLoop, Link};
 use crate::log::Held;
 use crate::reader::{Ahead, Selector, Sieve, Subscription, begin, newest, select, start};
 use crate::session::reply;
-use crate::session::request::Wish;
+use crate::session::wish::Wish;
 use crate::wire::http::{Response, problem};
 use crate::words::channel::Pattern;
 use crate::words::cursor::{Gap, GapCause};
@@ -33,6 +33,10 @@ impl<L: Link> EventLoop<L> {
             Some(Ok(list)) => Some(list),
             None => None,
         };
+        if let Some(after_ms) = wish.after_time_ms {
+            let is_newer = |seq: &u64| log.slot(*seq).is_some_and(|slot| after_ms < slot.timestamp_ms);
+            next = (next..published).find(is_newer).unwrap_or(published);
+        }
         if let Some(first) = last.as_ref().and_then(|list| list.first()) {
             next = *first;
         }

@@ -2,26 +2,31 @@
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use super::connection::{Connection, Session, Waiting};
+use super::connection::{Connection, Details, Session, Waiting};
 use super::control::{JSON, published};
-use super::stream::Order;
+use super::stream::Subscribing;
 use super::{ConnectionId, EventLoop, Link};
-use crate::sequencer::{Origin, Refusal, Submission};
-use crate::session::command::{self, Verb};
+use crate::mail::About;
+use crate::sequencer::{Order, Origin, Refusal, Submission};
+use crate::session::authority::{Act, Denied, Principal};
+use crate::session::command::{self, Reading, Verb};
 use crate::session::dialect::engram::{self, FilterUpdate};
 use crate::session::dialect::guts::{self, Spelling};
 use crate::session::dialect::health;
-use crate::session::dialect::stats::Stats;
 use crate::session::http::{Flow, HttpReader, Standing};
-use crate::session::publish::Publications;
 use crate::session::reply;
 use crate::session::request::{self, Health, Request};
+use crate::session::submit::key_of;
 use crate::web;
 use crate::wire::http::{RequestHead, Response, ResponseContext, Version, problem};
 use crate::wire::websocket::{Decoder, Message, close, push_close, push_pong, push_text};
+use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
 use crate::words::filter::{Filter, Words};
+use crate::words::limits::AGENT_BYTES_MAX;
+use crate::words::workspace::Scope;
 
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 4;
@@ -123,7 +128,7 @@ impl<L: Link> EventLoop<L> {
             joined = unread;
             &joined
         };
-        let hub = std::sync::Arc::clone(&self.hub);
+        let hub = Arc::clone(&self.hub);
         let before = (reader.standing(bytes.len() - input.len()), reader.requests());
         let outcome = reader.read(bytes, &hub.limits, &mut |head, body| self.request(key, head, body));
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -192,43 +197,81 @@ impl<L: Link> EventLoop<L> {
             head_only: head.method == crate::wire::http::Method::Head,
             version: head.version,
         };
-        let hub = std::sync::Arc::clone(&self.hub);
+        let (hub, settings) = (Arc::clone(&self.hub), Arc::clone(&self.settings));
         let must_wait = !connection.waiting.is_empty();
-        let response = match request::parse(head, body, connection.door, &hub.limits, &self.settings) {
-            Ok(Request::Publish { publications, is_batch }) => {
-                return self.publish_http(key, publications, is_batch, context);
+        let principal = match settings.authority.identify(head, connection.door) {
+            Ok(principal) => principal,
+            Err(denied) => return self.respond(key, &denial(denied), context),
+        };
+        let request = request::parse(head, body, connection.door, &principal, &hub.limits, &settings);
+        let request = match request {
+            Ok(request) => request,
+            Err(refusal) => return self.respond(key, &refusal, context),
+        };
+        if let Err(denied) = request.each_act(|act| settings.authority.allow(&principal, act)) {
+            return self.respond(key, &denial(denied), context);
+        }
+        let response = match request {
+            Request::Publish { publications, is_batch, key: known_by, .. } => {
+                let order = Order::Publish { publications, idempotency: known_by };
+                return self.order_http(key, order, is_batch, context);
             }
-            Ok(Request::WebSocket(_) | Request::Events { .. }) if must_wait => problem(
+            Request::Announce(publication) => {
+                let publications = std::iter::once(*publication).collect();
+                let order = Order::Publish { publications, idempotency: None };
+                return self.order_http(key, order, false, context);
+            }
+            Request::Clear(before) => return self.order_http(key, Order::Clear { before }, false, context),
+            Request::WebSocket(_) | Request::Events { .. } if must_wait => problem(
                 400,
                 "pipelined_stream",
                 "A stream cannot follow requests whose answers are still due.",
             ),
-            Ok(Request::WebSocket(wish)) => return self.open_websocket(key, head, wish, context),
-            Ok(Request::Events { wish, unnamed }) => {
+            Request::WebSocket(wish) => {
+                let details = self.details_of(key, head, principal);
+                return self.open_websocket(key, head, wish, details, context);
+            }
+            Request::Events { wish, unnamed } => {
                 if body.is_empty() {
-                    return self.open_events(key, wish, unnamed, context);
+                    let details = self.details_of(key, head, principal);
+                    return self.open_events(key, wish, unnamed, details, context);
                 }
                 problem(400, "unexpected_body", "A request for a stream has no body.")
             }
-            Ok(Request::History { wish, limit }) => self.history(wish, limit),
-            Ok(Request::Health(which)) => self.health(which),
-            Ok(Request::Stats) => self.stats(),
-            Ok(Request::RealtimeStats) => self.realtime_stats(),
-            Ok(Request::Page(path)) => web::page(&path),
-            Ok(Request::Options(allowed)) => Response::new(204).header("Allow", allowed),
-            Err(refusal) => *refusal,
+            Request::Notifications(request) => return self.ask_notifications(key, request, context),
+            Request::Clients { limit } => return self.ask_everybody(key, About::Clients { limit }, context),
+            Request::Disconnect(whom) => return self.ask_everybody(key, About::Disconnect(whom), context),
+            Request::Delivered { seq, patience_ms } => {
+                return self.await_delivery(key, seq, patience_ms, context);
+            }
+            Request::HookPing => Response::new(200).body(JSON, b"{\"pong\":true}\n".to_vec()),
+            Request::History { wish, limit } => self.history(wish, limit),
+            Request::Presence(channel) => self.presence(&channel),
+            Request::Channels { pattern, limit } => self.channels(&pattern, limit),
+            Request::Health(which) => self.health(which),
+            Request::Stats => self.stats(),
+            Request::Metrics => self.metrics(),
+            Request::RealtimeStats => self.realtime_stats(),
+            Request::Page(path) => web::page(&path),
+            Request::Options(allowed) => Response::new(204).header("Allow", allowed),
         };
         self.respond(key, &response, context)
     }
 
-    fn publish_http(
-        &mut self,
-        key: usize,
-        publications: Publications,
-        is_batch: bool,
-        context: ResponseContext,
-    ) -> Flow {
-        if let Err(refusal) = self.submit(key, publications) {
+    /// Who a connection is that is about to become a stream.
+    fn details_of(&self, key: usize, head: &RequestHead<'_>, principal: Principal) -> Details {
+        let agent = head.header("user-agent").unwrap_or_default();
+        let end = agent.floor_char_boundary(AGENT_BYTES_MAX);
+        Details {
+            principal,
+            agent: agent[..end].into(),
+            address: self.connections.get(key).and_then(|connection| connection.link.peer()),
+            connected_ms: self.now.unix_ms,
+        }
+    }
+
+    fn order_http(&mut self, key: usize, order: Order, is_batch: bool, context: ResponseContext) -> Flow {
+        if let Err(refusal) = self.submit(key, order) {
             return self.respond(key, &published(Err(refusal), is_batch), context);
         }
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
@@ -243,7 +286,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Gives events to the sequencer; the receipt will come.
-    fn submit(&mut self, key: usize, publications: Publications) -> Result<(), Refusal> {
+    fn submit(&mut self, key: usize, order: Order) -> Result<(), Refusal> {
         let limits = &self.hub.limits;
         if limits.ingest_items_max * 2 <= self.in_flight {
             return Err(Refusal::Overloaded);
@@ -251,7 +294,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get(key) else { return Err(Refusal::Draining) };
         let token = ConnectionId::new(key, connection.generation).0;
         let origin = Origin { loop_index: self.index, token };
-        self.hub.submit(Submission::publish(origin, publications), self.now.unix_ms)?;
+        self.hub.submit(Submission { origin, order }, self.now.unix_ms)?;
         self.in_flight += 1;
         Ok(())
     }
@@ -346,9 +389,15 @@ impl<L: Link> EventLoop<L> {
             }
         };
         let id = command.id.as_deref();
+        if let Err(denied) = self.allow_command(key, &command.verb) {
+            return self.refuse(key, denied.code(), &denied.to_string(), id);
+        }
         match command.verb {
             Verb::Subscribe { patterns, since, last, filter } => {
-                self.subscribe(key, Order { wanted: &patterns, since: since.as_ref(), last, filter, id });
+                self.subscribe(
+                    key,
+                    Subscribing { wanted: &patterns, since: since.as_ref(), last, filter, id },
+                );
             }
             Verb::Filter(filter) => self.set_filter(key, filter, id),
             Verb::Unsubscribe { patterns } => self.unsubscribe(key, &patterns, id),
@@ -357,25 +406,60 @@ impl<L: Link> EventLoop<L> {
                 let seq = self.position_of(key) - 1;
                 self.say(key, &reply::pong(seq, id));
             }
-            Verb::Publish(publication) => match self.submit(key, std::iter::once(*publication).collect()) {
-                Ok(()) => {
-                    if let Some(connection) = self.connections.get_mut(key) {
-                        connection.waiting.push_back(Waiting::Command { id: command.id });
+            Verb::Publish(publication) => {
+                let nobody = Principal::default();
+                let details = self.connections.get(key).and_then(|connection| connection.details.as_ref());
+                let principal = details.map_or(&nobody, |details| &details.principal);
+                let idempotency = key_of(principal, &publication);
+                let publications = std::iter::once(*publication).collect();
+                match self.submit(key, Order::Publish { publications, idempotency }) {
+                    Ok(()) => {
+                        if let Some(connection) = self.connections.get_mut(key) {
+                            connection.waiting.push_back(Waiting::Command { id: command.id });
+                        }
                     }
+                    Err(refusal) => self.refuse(key, refusal.code(), &refusal.to_string(), id),
                 }
-                Err(refusal) => self.say(key, &reply::error(refusal.code(), &refusal.to_string(), id)),
-            },
+            }
         }
+    }
+
+    /// Whether the client of a stream may do what it commands.
+    fn allow_command(&self, key: usize, verb: &Verb) -> Result<(), Denied> {
+        let Some(connection) = self.connections.get(key) else { return Err(Denied::Unknown) };
+        let scope_of =
+            |filter: &'_ Option<Arc<Filter>>| filter.as_ref().and_then(|filter| filter.scope.clone());
+        let scope = scope_of(&connection.filter);
+        let owns: Vec<Option<Scope>> =
+            connection.subscriptions.iter().map(|held| scope_of(&held.filter)).collect();
+        let held: Vec<(&Pattern, Option<&Scope>)> = connection
+            .subscriptions
+            .iter()
+            .zip(&owns)
+            .map(|(held, own)| (&held.pattern, own.as_ref()))
+            .collect();
+        verb.each_act(Reading { scope: scope.as_ref(), held: &held }, |act| self.allow(key, act))
+    }
+
+    /// Whether the client of a stream may do this.
+    fn allow(&self, key: usize, act: &Act<'_>) -> Result<(), Denied> {
+        let nobody = Principal::default();
+        let details = self.connections.get(key).and_then(|connection| connection.details.as_ref());
+        let principal = details.map_or(&nobody, |details| &details.principal);
+        self.settings.authority.allow(principal, act)
     }
 
     /// A command in the dialect `guts`.
     fn guts_command(&mut self, key: usize, text: &str, spelling: Spelling) {
         match guts::parse_command(text, spelling) {
             Ok(guts::Command::Subscribe { pattern, text }) => {
+                if let Err(denied) = self.allow(key, &Act::Read { pattern: &pattern, scope: None }) {
+                    return self.refuse(key, denied.code(), &denied.to_string(), None);
+                }
                 let wanted = [(pattern, text)];
                 self.subscribe(
                     key,
-                    Order { wanted: &wanted, since: None, last: None, filter: None, id: None },
+                    Subscribing { wanted: &wanted, since: None, last: None, filter: None, id: None },
                 );
             }
             Ok(guts::Command::Unsubscribe { pattern, text }) => {
@@ -399,6 +483,7 @@ impl<L: Link> EventLoop<L> {
                 scope: None,
             },
         };
+        // What it lets through is what the client may read already.
         self.set_filter(key, filter, None);
     }
 
@@ -431,32 +516,12 @@ impl<L: Link> EventLoop<L> {
             .header("Cache-Control", "no-store")
             .body(JSON, body.into_bytes())
     }
+}
 
-    fn realtime_stats(&self) -> Response {
-        let counters = &self.hub.counters;
-        let stats = Stats {
-            current_connections: counters.streams(),
-            total_connections: counters.streams_total(),
-            total_subscriptions: counters.subscriptions_total(),
-            total_events: self.hub.log.published() - 1,
-        };
-        Response::new(200).header("Cache-Control", "no-store").body(JSON, stats.to_json().into_bytes())
-    }
-
-    fn stats(&self) -> Response {
-        let (log, names) = (&self.hub.log, self.hub.log.names());
-        let body = format!(
-            "{{\"epoch\":\"{}\",\"oldest\":{},\"published\":{},\"connections\":{},\"subscriptions\":{},\"channels\":{},\"loops\":{}}}\n",
-            self.hub.epoch,
-            log.oldest(),
-            log.published(),
-            self.hub.connections(),
-            self.hub.counters.subscriptions(),
-            names.as_ref().map_or(0, |names| names.len()),
-            self.hub.desks().len(),
-        );
-        Response::new(200).header("Cache-Control", "no-store").body(JSON, body.into_bytes())
-    }
+/// The answer to somebody who may not.
+fn denial(denied: Denied) -> Response {
+    let answer = problem(denied.status(), denied.code(), &denied.to_string());
+    if denied == Denied::Unknown { answer.header("WWW-Authenticate", "Bearer") } else { answer }
 }
 
 impl<L> Connection<L> {

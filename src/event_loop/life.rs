@@ -205,7 +205,12 @@ impl<L: Link> EventLoop<L> {
 
     fn end_subscriptions(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let was_stream = std::mem::replace(&mut connection.delivery, Delivery::None) != Delivery::None;
+        let was_stream = connection.delivery != Delivery::None;
+        if was_stream {
+            self.tell_client(key, "client_disconnected");
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.delivery = Delivery::None;
         connection.replay = None;
         for held in std::mem::take(&mut connection.subscriptions) {
             self.end_subscription(key, &held);

@@ -1,6 +1,7 @@
 //! The far end of a connection, as bytes: a socket, or a simulated one.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 
 /// Where bytes come from and go to, without ever blocking.
 pub trait Link {
@@ -18,4 +19,9 @@ pub trait Link {
 
     /// Says that nothing more will be written.
     fn finish(&mut self);
+
+    /// The far end's address, if it has one. Asked once per stream.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
 }

@@ -19,9 +19,12 @@ mod history;
 mod input;
 mod life;
 mod link;
+mod operate;
 mod render;
+mod service;
 mod stream;
 mod timers;
+mod watch;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -41,7 +44,9 @@ use connection::{Connection, Delivery, NO_MARK};
 use fan_out::{FanOut, Routed};
 use flush::Sifted;
 use render::Rendered;
+use service::DeliveryWait;
 use timers::Timers;
+use watch::OwnEvents;
 
 /// The time, read once a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +103,12 @@ pub struct EventLoop<L> {
     delivered: u64,
     /// Connections that are being told that there is no place for them.
     turned_away: usize,
+    /// Requests whose answer comes from elsewhere.
+    services_due: usize,
+    /// Requests that wait until events were handed to the kernel.
+    delivery_waits: Vec<DeliveryWait>,
+    /// Events of its own on their way to the sequencer.
+    own_events: OwnEvents,
     /// Filters in use, each once.
     filters: HashSet<Arc<Filter>, foldhash::fast::RandomState>,
     /// At so many, those that nobody uses any more are looked for.
@@ -165,6 +176,9 @@ impl<L: Link> EventLoop<L> {
             stage: Stage::Serving,
             delivered: 0,
             turned_away: 0,
+            services_due: 0,
+            delivery_waits: Vec::new(),
+            own_events: OwnEvents::default(),
             filters: HashSet::default(),
             filters_high: stream::FILTERS_HIGH,
             rendered: Rendered::default(),
@@ -234,14 +248,17 @@ impl<L: Link> EventLoop<L> {
     pub fn turn(&mut self, now: Now) {
         self.now = now;
         self.take_receipts();
+        self.take_letters();
         self.advance_stage();
         self.input();
+        self.publish_own_events();
         self.show_table();
         self.sequence();
         self.route();
         self.expire();
         self.flush();
         self.desk().advance_routed(self.fan_out.position());
+        self.answer_delivery_waits();
     }
 
     /// Whether another turn has something to do at once.
@@ -254,6 +271,8 @@ impl<L: Link> EventLoop<L> {
             || self.table_changed
             || self.fan_out.position() < self.hub.log.published()
             || desk.has_receipt()
+            || desk.has_letter()
+            || !self.own_events.is_empty()
             || (self.inline.is_some() && !self.hub.ingest().is_empty())
             || (self.stage == Stage::Serving && self.hub.is_draining())
     }
@@ -271,7 +290,7 @@ impl<L: Link> EventLoop<L> {
             let ahead_ms = at_unix_ms.saturating_sub(self.now.unix_ms);
             self.now.mono_ms + ahead_ms.min(EXPIRY_LOOK_MS_MAX)
         });
-        self.timers.next_ms().into_iter().chain(drain).chain(expiry).min()
+        self.timers.next_ms().into_iter().chain(drain).chain(expiry).chain(self.delivery_look_ms()).min()
     }
 
     /// The loop has slept: what was published meanwhile without a subscriber here is none of its business.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use super::connection::{Session, Speech};
 use super::{EventLoop, Link};
+use crate::counters::Traffic;
 use crate::log::Form;
 use crate::reader::EventView;
 use crate::session::dialect::{cloud_event, engram, guts, sdk};
 use crate::session::reply;
-use crate::wire::sse::{Field, push_block, push_comment, push_id_only, push_retry};
+use crate::wire::sse::{Field, push_block, push_id_only, push_retry};
 use crate::wire::websocket::{HEADER_BYTES_MAX, Opcode, push_text, write_header};
 use crate::words::cursor::Gap;
 use crate::words::dialect::Dialect;
@@ -81,7 +82,9 @@ impl<L: Link> EventLoop<L> {
         let epoch = self.hub.epoch;
         // Of a cursor that means nothing here the client goes on with what is held.
         let resume_at = gap.range.map_or(self.hub.log.oldest() - 1, |(_, to)| to);
+        Traffic::add(&self.hub.desks()[self.index].traffic.gaps, 1);
         let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.gaps = connection.gaps.saturating_add(1);
         let Speech { form, dialect } = connection.speech;
         let out = connection.out.tail();
         match (form, dialect) {
@@ -107,7 +110,7 @@ impl<L: Link> EventLoop<L> {
             (Form::WebSocket, Dialect::Native | Dialect::CloudEvents) => push_text(out, &reply::cursor(seq)),
             // There is no word for it.
             (Form::WebSocket, _) => {}
-            (_, Dialect::Engram) => push_comment(out, ""),
+            (_, Dialect::Engram) => out.extend_from_slice(engram::KEEP_ALIVE),
             _ => {
                 if let Ok(id) = Field::new(&format!("{epoch}-{seq}")) {
                     push_id_only(out, id);

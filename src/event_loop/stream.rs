@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::connection::{Delivery, Older, Replay, Session, Speech};
+use super::connection::{Delivery, Details, Older, Replay, Session, Speech};
 use super::{EventLoop, Link};
 use crate::log::Form;
 use crate::reader::{Selector, Sieve, Start, Subscription, newest, start};
@@ -12,7 +12,7 @@ use crate::session::command::limit_message;
 use crate::session::dialect::guts;
 use crate::session::http::Flow;
 use crate::session::reply;
-use crate::session::request::Wish;
+use crate::session::wish::Wish;
 use crate::wire::http::{RequestHead, ResponseContext, websocket_accept};
 use crate::wire::sse::push_stream_head;
 use crate::wire::websocket::{Decoder, WebSocketLimits, push_text};
@@ -22,7 +22,7 @@ use crate::words::dialect::Dialect;
 use crate::words::filter::Filter;
 
 /// A command to subscribe, as far as the loop is concerned.
-pub(super) struct Order<'a> {
+pub(super) struct Subscribing<'a> {
     pub(super) wanted: &'a [(Pattern, String)],
     pub(super) since: Option<&'a Since>,
     pub(super) last: Option<usize>,
@@ -37,6 +37,7 @@ impl<L: Link> EventLoop<L> {
         key: usize,
         head: &RequestHead<'_>,
         wish: Wish,
+        details: Details,
         context: ResponseContext,
     ) -> Flow {
         let accept = match websocket_accept(head) {
@@ -55,14 +56,14 @@ impl<L: Link> EventLoop<L> {
         };
         let filter = self.interned(wish.filter);
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        accept.write_to(connection.out.tail(), None, &[]);
+        accept.write_to(connection.out.tail(), wish.protocol, &[]);
         connection.session = Session::WebSocket(Box::new(Decoder::new(limits)));
         connection.speech = Speech { form: Form::WebSocket, dialect: wish.dialect };
         connection.filter = filter;
-        self.begin_stream(key);
+        self.begin_stream(key, details);
         if !wish.patterns.is_empty() {
             let (since, last) = (wish.since.as_ref(), wish.last);
-            self.subscribe(key, Order { wanted: &wish.patterns, since, last, filter: None, id: None });
+            self.subscribe(key, Subscribing { wanted: &wish.patterns, since, last, filter: None, id: None });
         }
         self.want_flush(key);
         Flow::Stop
@@ -74,6 +75,7 @@ impl<L: Link> EventLoop<L> {
         key: usize,
         wish: Wish,
         unnamed: bool,
+        details: Details,
         context: ResponseContext,
     ) -> Flow {
         let retry_ms = self.hub.limits.retry.as_millis() as u32;
@@ -101,7 +103,7 @@ impl<L: Link> EventLoop<L> {
         connection.speech = Speech { form, dialect: wish.dialect };
         connection.filter = filter;
         self.tell_retry(key, retry_ms);
-        self.begin_stream(key);
+        self.begin_stream(key, details);
         let begin = self.begin_at(key, &subscriptions, wish.since.as_ref());
         match &begin.gap {
             Some(gap) => self.tell_gap(key, gap),
@@ -125,7 +127,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// From now on the connection lives by other deadlines, and gets announcements.
-    fn begin_stream(&mut self, key: usize) {
+    fn begin_stream(&mut self, key: usize, details: Details) {
         let now_ms = self.now.mono_ms;
         let position = self.fan_out.position();
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -133,18 +135,20 @@ impl<L: Link> EventLoop<L> {
         connection.clock.ping_ms = now_ms;
         connection.clock.until_ms = u64::MAX;
         connection.opened_at = position;
+        connection.details = Some(Box::new(details));
         connection.next = position;
         connection.delivery = Delivery::Live;
         self.enter(key, &Pattern::announcements());
         self.hub.counters.open_stream();
+        self.tell_client(key, "client_connected");
         self.remind(key);
     }
 
     /// Subscribes a WebSocket client. The subscription takes effect at the connection's position in the stream, which
     /// the answer names: everything after it follows. What is asked for from further back comes before that answer, in
     /// a bracket of its own, unless it is the beginning of the stream.
-    pub(super) fn subscribe(&mut self, key: usize, order: Order<'_>) {
-        let Order { wanted, since, last, id, .. } = order;
+    pub(super) fn subscribe(&mut self, key: usize, order: Subscribing<'_>) {
+        let Subscribing { wanted, since, last, id, .. } = order;
         let filter = order.filter.and_then(|filter| self.interned(filter));
         let position = self.position_of(key);
         let Some(connection) = self.connections.get(key) else { return };
@@ -291,21 +295,25 @@ impl<L: Link> EventLoop<L> {
         let filter = self.interned(filter);
         let position = self.position_of(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let mut moved: SmallVec<[(Option<Pattern>, Option<Pattern>); 4]> = SmallVec::new();
+        let mut moved: SmallVec<[(Subscription, Subscription); 2]> = SmallVec::new();
         for held in &mut connection.subscriptions {
             let scoped = held.scoped_for(filter.as_deref());
             held.from = position;
             if scoped != held.scoped {
-                moved.push((std::mem::replace(&mut held.scoped, scoped.clone()), scoped));
+                let old = held.clone();
+                held.scoped = scoped;
+                moved.push((old, held.clone()));
             }
         }
         connection.filter = filter;
-        for (left, entered) in moved {
-            if let Some(pattern) = left {
-                self.leave(key, &pattern);
+        for (old, new) in moved {
+            self.tell_exit(key, &old);
+            self.tell_entry(key, &new);
+            if let Some(pattern) = &old.scoped {
+                self.leave(key, pattern);
             }
-            if let Some(pattern) = entered {
-                self.enter(key, &pattern);
+            if let Some(pattern) = &new.scoped {
+                self.enter(key, pattern);
             }
         }
         // Its clients are never answered.
@@ -357,14 +365,15 @@ impl<L: Link> EventLoop<L> {
             let Some(connection) = self.connections.get_mut(key) else { return };
             let place = connection.subscriptions.iter().position(|held| held.pattern == new.pattern);
             let old = place.map(|at| connection.subscriptions.remove(at));
-            let entered = new.scoped.clone();
-            connection.subscriptions.push(new);
+            connection.subscriptions.push(new.clone());
+            // First the new one: whoever only changes a filter has never been away.
+            self.tell_entry(key, &new);
             if let Some(old) = &old {
                 self.end_subscription(key, old);
             }
             self.hub.counters.subscribe(old.is_none());
-            if let Some(pattern) = entered {
-                self.enter(key, &pattern);
+            if let Some(pattern) = &new.scoped {
+                self.enter(key, pattern);
             }
         }
         self.remind(key);
@@ -373,6 +382,7 @@ impl<L: Link> EventLoop<L> {
     /// Takes one subscription out of the table.
     pub(super) fn end_subscription(&mut self, key: usize, held: &Subscription) {
         self.hub.counters.unsubscribe();
+        self.tell_exit(key, held);
         if let Some(pattern) = &held.scoped {
             self.leave(key, pattern);
         }

@@ -53,6 +53,24 @@ pub enum Request {
     Kinds,
 }
 
+impl Request {
+    /// Whose notifications it is about; the catalogue is nobody's.
+    #[must_use]
+    pub fn user(&self) -> Option<&User> {
+        match self {
+            Request::Notify(draft) => Some(draft.user()),
+            Request::List { user, .. }
+            | Request::Count { user }
+            | Request::MarkRead { user, .. }
+            | Request::MarkAllRead { user }
+            | Request::Delete { user, .. }
+            | Request::Preferences { user } => Some(user),
+            Request::SetPreferences(preferences) => Some(&preferences.user_id),
+            Request::Kinds => None,
+        }
+    }
+}
+
 /// Which notifications of a user to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listing {

@@ -28,7 +28,7 @@ pub type Deliver = Box<dyn FnMut(&Delivery) -> bool + Send>;
 pub type Clock = Box<dyn Fn() -> u64 + Send>;
 
 /// A handle to the service; cheap to clone. The worker ends when the last one is dropped.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Notifications {
     jobs: Sender<Job>,
 }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::wire::json::push_string;
-use crate::words::channel::{Channel, ChannelError, Route};
+use crate::words::channel::{ANNOUNCEMENTS, Channel, ChannelError, Route};
 use crate::words::cursor::Epoch;
-use crate::words::labels;
+use crate::words::labels::{self, Labels};
 use crate::words::workspace::Workspace;
 
 /// What a publisher says of an event; each part is valid on its own.
@@ -167,6 +167,39 @@ impl Publication {
         }
     }
 
+    /// Its channel, as the publisher wrote it; an announcement has the one of announcements.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        let text =
+            self.bytes.strip_prefix(b",\"channel\":\"").and_then(|rest| rest.split(|&b| b == b'"').next());
+        text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or(ANNOUNCEMENTS)
+    }
+
+    /// Its kind in wire form.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        Labels::new(self.labels()).kind()
+    }
+
+    /// Its data: one JSON value on one line.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        let (start, len) = Labels::new(self.labels()).data();
+        self.bytes.get(start..start + len).and_then(|data| std::str::from_utf8(data).ok()).unwrap_or("null")
+    }
+
+    /// The publisher's own id, if it gave one.
+    #[must_use]
+    pub fn event_id(&self) -> Option<&str> {
+        self.has_event_id.then(|| Labels::new(self.labels()).event_id())
+    }
+
+    /// All that was rendered: equal for equal events, and for no others.
+    #[must_use]
+    pub fn rendered(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// What it is matched on.
     #[must_use]
     pub fn route(&self) -> &Route {
@@ -274,7 +307,7 @@ mod tests {
         );
         let publication = Publication::new(&parts).unwrap();
         assert_eq!(publication.route().as_str(), "acme@repo:alice/demo");
-        let labels = labels::Labels::new(publication.labels());
+        let labels = Labels::new(publication.labels());
         assert_eq!((labels.kind(), labels.workspace(), labels.event_id()), ("push", "acme", "x\"y"));
         assert!(labels.ids().eq(["7"]));
         let (start, len) = labels.data();

@@ -7,6 +7,7 @@ mod socket;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,6 +18,8 @@ pub use clock::Clock;
 
 use crate::event_loop::EventLoop;
 use crate::hub::{Hub, run_sequencer};
+use crate::notify::{Delivery, Notifications, Store, Worker};
+use crate::sequencer::{Origin, Submission};
 use crate::session::request::Door;
 use crate::session::settings::Settings;
 use crate::sync::bell::Waker;
@@ -35,8 +38,10 @@ pub struct Config {
     pub loops: usize,
     /// Every bound.
     pub limits: Limits,
-    /// How connections are understood.
+    /// How connections are understood. Its notifications are made at the start, by `data_dir`.
     pub settings: Settings,
+    /// Where notifications are kept; in memory if nowhere.
+    pub data_dir: Option<PathBuf>,
     /// Events a second of the bundled real ones to publish in a circle; 0 for none.
     pub demo_rate: u32,
 }
@@ -49,6 +54,8 @@ pub struct Server {
     loops: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    /// Let go of before the worker is waited for, which ends with the last handle.
+    notifications: Option<Notifications>,
 }
 
 impl Server {
@@ -75,9 +82,20 @@ impl Server {
         let epoch = Epoch::from_bits(random_bits());
         let (hub, sequencer) = Hub::new(config.limits, epoch, wakers, is_inline);
         let stop = Arc::new(AtomicBool::new(false));
-        let settings = Arc::new(config.settings);
+        let (notifications, worker) = notifications(&hub, config.data_dir.as_deref(), clock)?;
+        let settings = Settings { notifications: Some(notifications.clone()), ..config.settings };
+        let settings = Arc::new(settings);
 
-        let mut server = Server { hub, address, admin_address, loops: Vec::new(), others: Vec::new(), stop };
+        let mut server = Server {
+            hub,
+            address,
+            admin_address,
+            loops: Vec::new(),
+            others: Vec::new(),
+            stop,
+            notifications: Some(notifications),
+        };
+        server.others.push(spawn("notifications".into(), move || worker.run())?);
         let mut sequencer = Some(sequencer);
         let mut admin = Some(admin);
         for (index, ((poll, _), listener)) in polls.into_iter().zip(listeners).enumerate() {
@@ -116,6 +134,15 @@ impl Server {
         self.admin_address
     }
 
+    /// The notifications.
+    ///
+    /// # Panics
+    /// Never while the server runs.
+    #[must_use]
+    pub fn notifications(&self) -> &Notifications {
+        self.notifications.as_ref().expect("they are let go of by `join` alone")
+    }
+
     /// The shared middle, for whoever wants to look in.
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
@@ -128,7 +155,8 @@ impl Server {
     }
 
     /// Waits for the end of a drain: every connection told, or the deadline past.
-    pub fn join(self) {
+    pub fn join(mut self) {
+        self.notifications = None;
         for handle in self.loops {
             // A panic in a loop has ended the process already.
             let _ = handle.join();
@@ -138,6 +166,26 @@ impl Server {
             let _ = handle.join();
         }
     }
+}
+
+/// The service of notifications: what it tells goes out as events on the channels of users.
+fn notifications(
+    hub: &Arc<Hub>,
+    data_dir: Option<&Path>,
+    clock: Clock,
+) -> anyhow::Result<(Notifications, Worker)> {
+    let limits = &hub.limits;
+    if let Some(folder) = data_dir {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let store = Store::open(data_dir, limits).context("cannot open the notifications")?;
+    let hub = Arc::clone(hub);
+    let deliver = move |delivery: &Delivery| {
+        let publications = std::iter::once(delivery.publication()).collect();
+        hub.submit(Submission::publish(Origin::NOBODY, publications), clock.now().unix_ms).is_ok()
+    };
+    let now = Box::new(move || clock.now().unix_ms);
+    Ok(Notifications::new(store, limits.notification_queue_max, now, Box::new(deliver)))
 }
 
 /// Starts a named thread; if it panics the process ends, since nobody could go on without it.

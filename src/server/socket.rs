@@ -68,6 +68,10 @@ impl TcpLink {
 }
 
 impl Link for TcpLink {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()
+    }
+
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.0.read(into)
     }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::authority::Act;
 use super::filter;
 use super::publish::{Envelope, publication};
 use crate::sequencer::Publication;
@@ -13,6 +14,7 @@ use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
 use crate::words::filter::Filter;
 use crate::words::limits::{LAST_EVENTS_MAX, Limits};
+use crate::words::workspace::Scope;
 
 /// What a command names, each with the text to echo.
 pub type Wanted = SmallVec<[(Pattern, String); 1]>;
@@ -53,6 +55,47 @@ pub enum Verb {
     Publish(Box<Publication>),
     /// Answer.
     Ping,
+}
+
+/// What a connection already has, when it says something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading<'a> {
+    /// Which workspaces its own filter looks into.
+    pub scope: Option<&'a Scope>,
+    /// What it is subscribed to, each with the workspaces that this subscription's filter looks into.
+    pub held: &'a [(&'a Pattern, Option<&'a Scope>)],
+}
+
+impl Verb {
+    /// Calls `on` with everything that this command would do; the first refusal is the answer.
+    ///
+    /// # Errors
+    /// Whatever `on` refuses with.
+    pub fn each_act<E>(
+        &self,
+        reading: Reading<'_>,
+        mut on: impl FnMut(&Act<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut read = |pattern: &Pattern, connection: Option<&Scope>, own: Option<&Scope>| {
+            let scope = Scope::both(connection, own).filter(|scope| *scope != Scope::None);
+            on(&Act::Read { pattern, scope: scope.as_ref() })
+        };
+        match self {
+            Verb::Subscribe { patterns, filter, .. } => {
+                let own = filter.as_ref().and_then(|filter| filter.scope.as_ref());
+                patterns.iter().try_for_each(|(pattern, _)| read(pattern, reading.scope, own))
+            }
+            // What is held already is read elsewhere from then on.
+            Verb::Filter(filter) if filter.scope.is_some() => {
+                reading.held.iter().try_for_each(|(pattern, own)| read(pattern, filter.scope.as_ref(), *own))
+            }
+            Verb::Publish(publication) => {
+                let workspace = publication.route().parts().0;
+                on(&Act::Publish { channel: publication.channel(), workspace })
+            }
+            Verb::Filter(_) | Verb::Unsubscribe { .. } | Verb::List | Verb::Ping => Ok(()),
+        }
+    }
 }
 
 /// Why a command is refused; the connection lives on.

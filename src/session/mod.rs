@@ -3,6 +3,7 @@
 //! Pure: bytes in, values out, answers as bytes. Whoever holds the connection decides when to call and acts on what it
 //! is told; nothing here knows of sockets, clocks, tables or the log.
 
+pub mod authority;
 pub mod cloud_event;
 pub mod command;
 pub mod dialect;
@@ -11,8 +12,11 @@ pub mod hooks;
 pub mod http;
 pub mod mapped;
 pub mod notifications;
+pub mod operate;
 pub mod origin;
 pub mod publish;
 pub mod reply;
 pub mod request;
 pub mod settings;
+pub mod submit;
+pub mod wish;

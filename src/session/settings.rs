@@ -1,10 +1,39 @@
-//! What is settable besides bounds: how connections are understood.
+//! What is settable besides bounds: how connections are understood, and whom to ask what they may do.
 
+use std::sync::Arc;
+
+use super::authority::{Authority, Development};
+use super::hooks::Secrets;
+use crate::notify::Notifications;
 use crate::words::dialect::Dialect;
 
 /// Settings that all connections share.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The dialect of `/ws` for clients that name none.
     pub dialect: Dialect,
+    /// What webhooks are verified with.
+    pub secrets: Secrets,
+    /// Who may do what.
+    pub authority: Arc<dyn Authority>,
+    /// Namespaces in whose channels it is told who comes and goes.
+    pub presence: Vec<String>,
+    /// Whether it is told on the server's own channels who connects, and which channels are subscribed to.
+    pub sys_events: bool,
+    /// The notifications, if the server keeps any.
+    pub notifications: Option<Notifications>,
+}
+
+impl Default for Settings {
+    /// For development: everybody may do everything, no webhooks, no presence.
+    fn default() -> Settings {
+        Settings {
+            dialect: Dialect::Native,
+            secrets: Secrets::default(),
+            authority: Arc::new(Development),
+            presence: Vec::new(),
+            sys_events: false,
+            notifications: None,
+        }
+    }
 }

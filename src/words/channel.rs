@@ -228,6 +228,12 @@ impl Pattern {
         &*self.0 == "*@*"
     }
 
+    /// The workspace, or `*`, that it stands in.
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        split_scope(&self.0).0
+    }
+
     /// The pattern without its scope, as clients write it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -17,6 +17,18 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The name, as [`Dialect::parse`] reads it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::Native => "native",
+            Dialect::Engram => "engram",
+            Dialect::Guts => "guts",
+            Dialect::Sdk => "sdk",
+            Dialect::CloudEvents => "cloudevents",
+        }
+    }
+
     /// The dialect of that name: `native`, `engram`, `guts`, `sdk` or `cloudevents`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Dialect> {

@@ -36,10 +36,14 @@ pub enum Group {
     Notifications,
     /// Who is on a channel.
     Presence,
+    /// What the server tells on its own channels: who connects, what is subscribed to, announcements.
+    Server,
+    /// Nothing in particular.
+    General,
 }
 
 /// The catalogue: every built-in kind and its group.
-const CATALOGUE: [(&str, Group); 45] = [
+const CATALOGUE: [(&str, Group); 53] = [
     ("push", Group::Repository),
     ("branch_created", Group::Repository),
     ("branch_deleted", Group::Repository),
@@ -83,8 +87,16 @@ const CATALOGUE: [(&str, Group); 45] = [
     ("progress", Group::Progress),
     ("notification", Group::Notifications),
     ("notification_read", Group::Notifications),
+    ("notification_deleted", Group::Notifications),
     ("presence_joined", Group::Presence),
     ("presence_left", Group::Presence),
+    ("client_connected", Group::Server),
+    ("client_disconnected", Group::Server),
+    ("channel_occupied", Group::Server),
+    ("channel_vacated", Group::Server),
+    ("events_dropped", Group::Server),
+    ("system", Group::Server),
+    ("message", Group::General),
 ];
 
 const NAMES: [&str; CATALOGUE.len()] = {

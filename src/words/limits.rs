@@ -211,6 +211,28 @@ pub const CATCH_UP_EVENTS_MAX: usize = 512;
 /// Descriptors looked at for one lagging connection before others have their turn.
 pub const CATCH_UP_SCAN_MAX: u64 = 16_384;
 
+/// Longest `Idempotency-Key`, in bytes. Beyond it: 400.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
+/// Longest name of a user, in bytes: of `user:<name>`, which is a channel.
+pub const USER_BYTES_MAX: usize = 250;
+
+/// Clients in one answer of `GET /clients`. Beyond it the answer says that there are more.
+pub const CLIENTS_LISTED_MAX: usize = 1000;
+
+/// Channels in one answer of `GET /channels`; as above.
+pub const CHANNELS_LISTED_MAX: usize = 1000;
+
+/// Longest `User-Agent` that is remembered of a client, in bytes; the rest is cut off.
+pub const AGENT_BYTES_MAX: usize = 128;
+
+/// Longest announcement, in bytes. Beyond it: 413.
+pub const ANNOUNCEMENT_BYTES_MAX: usize = 4096;
+
+/// Events of its own (who came and went) that a loop keeps for want of room in the queue. Beyond it the oldest are
+/// dropped, and an event on `sys:channels` says how many.
+pub const OWN_EVENTS_MAX: usize = 65_536;
+
 /// Events in an answer to `last=N`, over all channels. Beyond it: 400, error `too_many`.
 pub const LAST_EVENTS_MAX: usize = 4096;
 

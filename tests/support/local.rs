@@ -40,6 +40,7 @@ impl LocalServer {
             loops,
             limits,
             settings: Settings::default(),
+            data_dir: None,
             demo_rate: 0,
         };
         let server = Server::start(config).expect("the server starts");

@@ -89,6 +89,20 @@ pub enum Method {
 }
 
 impl Method {
+    /// The token, empty for every other one.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Options => "OPTIONS",
+            Self::Delete => "DELETE",
+            Self::Put => "PUT",
+            Self::Other => "",
+        }
+    }
+
     fn from_token(token: &str) -> Self {
         match token {
             "GET" => Self::Get,

@@ -1,0 +1,224 @@
+//! What operators see and do: clients, channels, counters.
+
+use super::connection::{Connection, Delivery, Session};
+use super::control::JSON;
+use super::{ConnectionId, EventLoop, Link};
+use crate::log::Form;
+use crate::mail::{About, Letter, Question, Whom};
+use crate::session::dialect::stats::Stats;
+use crate::sync::Ordering;
+use crate::wire::http::Response;
+use crate::wire::json::push_string;
+use crate::wire::websocket::{close, push_close};
+use crate::words::channel::Pattern;
+
+impl<L: Link> EventLoop<L> {
+    /// Answers a question for this loop's connections; the last loop sends the answer.
+    pub(super) fn answer_question(&mut self, question: &Question) {
+        let parts = match &question.about {
+            About::Clients { limit } => {
+                let streams = self.connections.iter().filter(|(_, one)| one.details.is_some());
+                // One more than asked for says that there are more.
+                streams.take(limit + 1).map(|(key, one)| self.client_json(key, one)).collect()
+            }
+            About::Disconnect(whom) => self.disconnect(whom),
+        };
+        let Some(all) = question.answer(parts) else { return };
+        let answer = Box::new(match &question.about {
+            About::Clients { limit } => {
+                let listed = all[..all.len().min(*limit)].join(",");
+                json(200, format!("{{\"clients\":[{listed}],\"more\":{}}}\n", *limit < all.len()))
+            }
+            About::Disconnect(Whom::Client(_)) if all.is_empty() => {
+                crate::wire::http::problem(404, "no_such_client", "There is no client of this id.")
+            }
+            About::Disconnect(_) => json(200, format!("{{\"disconnected\":{}}}\n", all.len())),
+        });
+        self.hub.desks()[question.asker].post(Letter::Answer { token: question.token, answer });
+    }
+
+    /// The name by which operators know a client.
+    fn client_id(&self, key: usize, connection: &Connection<L>) -> String {
+        format!("{}-{:x}", self.index, ConnectionId::new(key, connection.generation).0)
+    }
+
+    fn client_json(&self, key: usize, connection: &Connection<L>) -> String {
+        let mut out = Vec::with_capacity(256);
+        let Some(details) = &connection.details else { return String::new() };
+        let text = |out: &mut Vec<u8>, name: &str, value: Option<&str>| {
+            out.extend_from_slice(name.as_bytes());
+            match value {
+                Some(value) => push_string(out, value),
+                None => out.extend_from_slice(b"null"),
+            }
+        };
+        text(&mut out, "{\"id\":", Some(&self.client_id(key, connection)));
+        text(&mut out, ",\"user\":", details.principal.user.as_deref());
+        text(&mut out, ",\"address\":", details.address.map(|address| address.to_string()).as_deref());
+        text(&mut out, ",\"agent\":", Some(&*details.agent).filter(|agent| !agent.is_empty()));
+        let transport = if connection.speech.form == Form::WebSocket { "websocket" } else { "sse" };
+        text(&mut out, ",\"transport\":", Some(transport));
+        text(&mut out, ",\"dialect\":", Some(connection.speech.dialect.name()));
+        let state = if connection.delivery == Delivery::Live { "live" } else { "lagging" };
+        text(&mut out, ",\"state\":", Some(state));
+        let position = self.position_of(key);
+        let numbers = [
+            ("connected_at", details.connected_ms),
+            ("subscriptions", connection.subscriptions.len() as u64),
+            ("cursor", position - 1),
+            ("lag", self.hub.log.published().saturating_sub(position)),
+            ("delivered", connection.delivered),
+            ("bytes", connection.sent_bytes),
+            ("gaps", u64::from(connection.gaps)),
+        ];
+        for (name, number) in numbers {
+            out.extend_from_slice(format!(",\"{name}\":{number}").as_bytes());
+        }
+        out.push(b'}');
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Lets go of whoever is meant; returns an entry for each.
+    fn disconnect(&mut self, whom: &Whom) -> Vec<String> {
+        let is_meant = |key: usize, connection: &Connection<L>| match whom {
+            Whom::Client(id) => connection.details.is_some() && *id == self.client_id(key, connection),
+            Whom::User(user) => connection.user() == Some(user),
+        };
+        let meant = self.connections.iter().filter(|(key, connection)| is_meant(*key, connection));
+        let keys: Vec<usize> = meant.map(|(key, _)| key).collect();
+        for &key in &keys {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if matches!(connection.session, Session::WebSocket(_)) {
+                push_close(connection.out.tail(), close::POLICY_VIOLATION, "disconnected by an operator");
+            }
+            self.part(key);
+        }
+        vec![String::new(); keys.len()]
+    }
+
+    /// Which channels have events in the log, and how many connections get theirs.
+    pub(super) fn channels(&self, pattern: &Pattern, limit: usize) -> Response {
+        let names = self.hub.log.names();
+        let mut listed: Vec<String> = Vec::new();
+        let mut scratch = Vec::new();
+        let mut more = false;
+        if let Some(names) = names.as_ref() {
+            names.matching(pattern, &mut |route, id| {
+                more = limit <= listed.len();
+                if more {
+                    return std::ops::ControlFlow::Break(());
+                }
+                let mut subscribers = 0;
+                for desk in self.hub.desks() {
+                    if let Some(table) = desk.table().as_ref() {
+                        table.collect(route.as_str(), &mut scratch);
+                        subscribers += scratch.len();
+                    }
+                }
+                let mut entry = b"{\"channel\":".to_vec();
+                let (workspace, channel) = route.parts();
+                push_string(&mut entry, channel);
+                if let Some(workspace) = workspace {
+                    entry.extend_from_slice(b",\"workspace\":");
+                    push_string(&mut entry, workspace);
+                }
+                let newest = self.hub.log.head_of(id);
+                entry.extend_from_slice(
+                    format!(",\"newest\":{newest},\"subscribers\":{subscribers}}}").as_bytes(),
+                );
+                listed.push(String::from_utf8(entry).unwrap_or_default());
+                std::ops::ControlFlow::Continue(())
+            });
+        }
+        json(200, format!("{{\"channels\":[{}],\"more\":{more}}}\n", listed.join(",")))
+    }
+
+    /// Counters in the shape of the dialect `guts`.
+    pub(super) fn realtime_stats(&self) -> Response {
+        let counters = &self.hub.counters;
+        let stats = Stats {
+            current_connections: counters.streams(),
+            total_connections: counters.streams_total(),
+            total_subscriptions: counters.subscriptions_total(),
+            total_events: self.hub.log.published() - 1,
+        };
+        json(200, stats.to_json())
+    }
+
+    /// Every counter there is.
+    pub(super) fn stats(&self) -> Response {
+        let members: Vec<String> =
+            self.gauges().iter().map(|gauge| format!("\"{}\":{}", gauge.name, gauge.value)).collect();
+        json(200, format!("{{\"epoch\":\"{}\",{}}}\n", self.hub.epoch, members.join(",")))
+    }
+
+    /// The same for Prometheus.
+    pub(super) fn metrics(&self) -> Response {
+        let mut text = String::new();
+        for Gauge { name, value, is_total, help } in self.gauges() {
+            let (kind, suffix) = if is_total { ("counter", "_total") } else { ("gauge", "") };
+            text += &format!(
+                "# HELP fanfare_{name}{suffix} {help}\n# TYPE fanfare_{name}{suffix} {kind}\nfanfare_{name}{suffix} {value}\n"
+            );
+        }
+        Response::new(200)
+            .header("Cache-Control", "no-store")
+            .body("text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let hub = &self.hub;
+        let (log, counters, names) = (&hub.log, &hub.counters, hub.log.names());
+        let traffic = |pick: fn(&crate::counters::Traffic) -> &crate::sync::AtomicU64| {
+            hub.desks().iter().map(|desk| pick(&desk.traffic).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        let published = log.published();
+        let slowest = hub.desks().iter().map(|desk| desk.routed()).min().unwrap_or(published);
+        let gauge = |name, value, help| Gauge { name, value, is_total: false, help };
+        let total = |name, value, help| Gauge { name, value, is_total: true, help };
+        vec![
+            gauge("oldest", log.oldest(), "Oldest sequence number that is held."),
+            gauge("published", published, "Next sequence number to be published."),
+            gauge("connections", hub.connections() as u64, "Connections of every kind."),
+            gauge("streams", counters.streams(), "WebSocket and server-sent-event streams."),
+            total("streams_opened", counters.streams_total(), "Streams ever opened."),
+            gauge("subscriptions", counters.subscriptions(), "Subscriptions held."),
+            total("subscriptions_made", counters.subscriptions_total(), "Subscriptions ever made."),
+            gauge(
+                "channels",
+                names.as_ref().as_ref().map_or(0, |names| names.len() as u64),
+                "Channels with events in the log.",
+            ),
+            gauge("loops", hub.desks().len() as u64, "Event loops."),
+            gauge(
+                "loop_lag_events",
+                published.saturating_sub(slowest),
+                "Events that the slowest loop has not handed on.",
+            ),
+            total(
+                "websocket_events_sent",
+                traffic(|traffic| &traffic.web_socket_events),
+                "Events handed to the kernel over WebSocket.",
+            ),
+            total(
+                "sse_events_sent",
+                traffic(|traffic| &traffic.sse_events),
+                "Events handed to the kernel over server-sent events.",
+            ),
+            total("bytes_sent", traffic(|traffic| &traffic.bytes), "Bytes handed to the kernel."),
+            total("gaps_told", traffic(|traffic| &traffic.gaps), "Gaps told to streams."),
+        ]
+    }
+}
+
+/// One number.
+struct Gauge {
+    name: &'static str,
+    value: u64,
+    is_total: bool,
+    help: &'static str,
+}
+
+fn json(status: u16, body: String) -> Response {
+    Response::new(status).header("Cache-Control", "no-store").body(JSON, body.into_bytes())
+}

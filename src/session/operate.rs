@@ -1,0 +1,173 @@
+//! What operators ask for, on their own door.
+
+use serde::Deserialize;
+
+use super::request::{Refused, Request, query, refused};
+use super::wish::time;
+use crate::mail::Whom;
+use crate::sequencer::{Before, Publication};
+use crate::wire::http::{Method, RequestHead, decode_path_segment};
+use crate::words::channel::Pattern;
+use crate::words::cursor::Since;
+use crate::words::limits::{ANNOUNCEMENT_BYTES_MAX, CHANNELS_LISTED_MAX, CLIENTS_LISTED_MAX};
+use crate::words::workspace::Scope;
+
+/// The methods of `path`, or nothing if operators find nothing there.
+#[must_use]
+pub fn allowed_methods(path: &str) -> Option<&'static str> {
+    match path {
+        "/stats" | "/metrics" | "/channels" | "/clients" => Some("GET, HEAD, OPTIONS"),
+        "/announce" | "/clear" => Some("POST, OPTIONS"),
+        _ if path.starts_with("/channels/") => Some("GET, HEAD, OPTIONS"),
+        _ if path.starts_with("/clients/") || path.starts_with("/users/") => Some("DELETE, OPTIONS"),
+        _ => None,
+    }
+}
+
+/// Understands an operator's request; nothing if the path is not one of theirs. The method has been checked.
+pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Request, Refused>> {
+    debug_assert!(head.method != Method::Options);
+    Some(match head.path {
+        "/stats" => Ok(Request::Stats),
+        "/metrics" => Ok(Request::Metrics),
+        "/clients" => limit(head, CLIENTS_LISTED_MAX).map(|limit| Request::Clients { limit }),
+        "/channels" => channels(head, None),
+        "/announce" => announce(body),
+        "/clear" => clear(body),
+        path => {
+            let (folder, name) = path.strip_prefix('/')?.split_once('/')?;
+            match (folder, decode_path_segment(name)) {
+                ("channels", Ok(name)) => channels(head, Some(&name)),
+                ("clients", Ok(id)) => Ok(Request::Disconnect(Whom::Client(id.into_owned()))),
+                ("users", Ok(user)) => Ok(Request::Disconnect(Whom::User(user.into_owned()))),
+                ("channels" | "clients" | "users", Err(error)) => Err(super::request::malformed(&error)),
+                _ => return None,
+            }
+        }
+    })
+}
+
+/// `GET /channels?channel=&workspace=&limit=` and `GET /channels/{channel}`.
+fn channels(head: &RequestHead<'_>, name: Option<&str>) -> Result<Request, Refused> {
+    let (mut text, mut scope) = (name.unwrap_or("*").to_owned(), Scope::Any);
+    for (name, value) in query(head)? {
+        match &*name {
+            "channel" => text = value.into_owned(),
+            "workspace" => {
+                scope = Scope::parse(&value)
+                    .ok_or_else(|| refused(400, "bad_workspace", "There is no workspace of this name."))?;
+            }
+            _ => {}
+        }
+    }
+    let pattern = Pattern::parse(&text);
+    let pattern =
+        pattern.map_err(|error| refused(400, "bad_channel", &format!("invalid channel: {error}")))?;
+    let pattern = pattern.scoped(&scope);
+    let detail = "The channel belongs to another workspace.";
+    let pattern = pattern.ok_or_else(|| refused(400, "bad_workspace", detail))?;
+    Ok(Request::Channels { pattern, limit: limit(head, CHANNELS_LISTED_MAX)? })
+}
+
+fn limit(head: &RequestHead<'_>, max: usize) -> Result<usize, Refused> {
+    let Some((_, text)) = query(head)?.into_iter().find(|(name, _)| name == "limit") else { return Ok(max) };
+    let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+    limit.ok_or_else(|| refused(400, "bad_limit", &format!("limit is a number from 1 to {max}")))
+}
+
+/// An announcement as an operator writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Announcement {
+    message: String,
+}
+
+fn announce(body: &[u8]) -> Result<Request, Refused> {
+    let Announcement { message } =
+        serde_json::from_slice(body).map_err(|error| refused(400, "bad_json", &error.to_string()))?;
+    if message.is_empty() || ANNOUNCEMENT_BYTES_MAX < message.len() {
+        let detail = format!("message has 1 to {ANNOUNCEMENT_BYTES_MAX} bytes");
+        return Err(refused(413, "bad_message", &detail));
+    }
+    Ok(Request::Announce(Box::new(Publication::announcement(&message))))
+}
+
+/// What to clear. There is no "everything": whoever wants that keeps 0.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clear {
+    before: Option<serde_json::Value>,
+    before_time: Option<serde_json::Value>,
+    keep: Option<u64>,
+}
+
+fn clear(body: &[u8]) -> Result<Request, Refused> {
+    let clear: Clear =
+        serde_json::from_slice(body).map_err(|error| refused(400, "bad_json", &error.to_string()))?;
+    let text = |value: serde_json::Value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let before = match clear {
+        Clear { before: Some(before), before_time: None, keep: None } => match Since::parse(&text(before)) {
+            Ok(Since::After { epoch: None, seq }) => Before::Seq(seq),
+            _ => return Err(refused(400, "bad_cursor", "before is a sequence number.")),
+        },
+        Clear { before: None, before_time: Some(at), keep: None } => {
+            Before::Time { unix_ms: time(&text(at))? }
+        }
+        Clear { before: None, before_time: None, keep: Some(newest) } => Before::Keep(newest),
+        _ => {
+            let detail = "Say exactly one of before (a sequence number), before_time, keep (how many).";
+            return Err(refused(400, "bad_clear", detail));
+        }
+    };
+    Ok(Request::Clear(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::{HeadLimits, parse_head};
+
+    #[test]
+    fn what_operators_may_ask() {
+        let check = |target: &str, body: &str, expected: Result<&str, u16>| {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let (head, _) = parse_head(text.as_bytes(), &HeadLimits::default()).unwrap().unwrap();
+            let got = parse(&head, body.as_bytes()).expect("a path of operators");
+            let got = got.map(|request| format!("{request:?}")).map_err(|response| response.status());
+            match expected {
+                Ok(expected) => {
+                    assert!(got.as_ref().is_ok_and(|got| got.starts_with(expected)), "{target}: {got:?}")
+                }
+                Err(status) => assert_eq!(got.err(), Some(status), "{target} {body}"),
+            }
+        };
+        check("/clients", "", Ok("Clients { limit: 1000 }"));
+        check("/clients?limit=5", "", Ok("Clients { limit: 5 }"));
+        check("/clients?limit=0", "", Err(400));
+        check("/clients/0-1f", "", Ok("Disconnect(Client(\"0-1f\"))"));
+        check("/users/alice", "", Ok("Disconnect(User(\"alice\"))"));
+        check("/channels", "", Ok("Channels { pattern: Pattern(*@*), limit: 1000 }"));
+        check(
+            "/channels/t%3Aa?workspace=acme",
+            "",
+            Ok("Channels { pattern: Pattern(acme@t:a), limit: 1000 }"),
+        );
+        check("/channels?channel=nonsense", "", Err(400));
+        check("/announce", r#"{"message":"hello"}"#, Ok("Announce"));
+        check("/announce", r#"{"message":""}"#, Err(413));
+        check("/announce", r#"{"text":"hello"}"#, Err(400));
+        check("/clear", r#"{"before":7}"#, Ok("Clear(Seq(7))"));
+        check(
+            "/clear",
+            r#"{"before_time":"2026-11-22T00:00:00Z"}"#,
+            Ok("Clear(Time { unix_ms: 1795305600000 })"),
+        );
+        check("/clear", r#"{"keep":0}"#, Ok("Clear(Keep(0))"));
+        check("/clear", "{}", Err(400));
+        check("/clear", r#"{"before":7,"keep":1}"#, Err(400));
+        check("/clear", "", Err(400));
+    }
+}
