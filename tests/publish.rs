@@ -372,7 +372,7 @@ fn methods_that_a_path_does_not_take_are_named() {
     check("OPTIONS", "/events", 204, Some(get));
     check("OPTIONS", "/health", 204, Some(get_or_head));
     check("OPTIONS", "/nothing", 404, None);
-    check("OPTIONS", "*", 204, Some("GET, HEAD, POST, OPTIONS"));
+    check("OPTIONS", "*", 204, Some("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
     check("GET", "/publish", 405, Some(post));
     check("HEAD", "/publish", 405, Some(post));
     check("PUT", "/publish/t:a", 405, Some(post));

@@ -1,4 +1,4 @@
-//! The page at `/`: embedded files, served under a strict content security policy.
+//! The page at `/` and the JavaScript client it uses: embedded files, served under a strict content security policy.
 
 use crate::wire::http::{Response, problem};
 
@@ -18,7 +18,7 @@ pub fn page(path: &str) -> Response {
         "/" => (HTML, include_bytes!("page/index.html")),
         "/page.css" => (CSS, include_bytes!("page/page.css")),
         "/page.js" => (JAVASCRIPT, include_bytes!("page/page.js")),
-        "/client.js" => (JAVASCRIPT, include_bytes!("page/client.js")),
+        "/client.js" => (JAVASCRIPT, include_bytes!("client/fanfare.js")),
         "/favicon.svg" => (SVG, include_bytes!("page/favicon.svg")),
         _ => return problem(404, "not_found", "There is nothing at this path."),
     };

@@ -273,7 +273,7 @@ mod tests {
         check("crossref_created", Some((Group::Memory, None)));
         check("presence_left", Some((Group::Presence, None)));
         check("pr_", None);
-        check("message", None);
+        check("message", Some((Group::General, None)));
     }
 
     #[test]

@@ -292,7 +292,8 @@ function family(kind) {
 
 function showData(element, event) {
   const { data, ...envelope } = event;
-  const text = JSON.stringify({ ...envelope, data }, null, 2);
+  // The cursor is the client's, and not in what the server sent.
+  const text = JSON.stringify({ ...envelope, cursor: undefined, data }, null, 2);
   const shown = text.slice(0, DATA_CHARS_MAX);
   const pieces = [];
   let end = 0;
