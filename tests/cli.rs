@@ -227,6 +227,47 @@ fn tail_prints_one_event_a_line_over_either_transport() {
 }
 
 #[test]
+fn what_publish_says_of_an_event_tail_can_ask_for() {
+    let server = ServerProcess::start(&["--namespaces", "t"]);
+    let url = format!("http://{}", server.public);
+    let publish = |arguments: &[&str]| {
+        let output = fanfare().args([&["publish", &url], arguments].concat()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    publish(&["t:a", "push", "1", "--tags", "red,blue", "--ids", "7"]);
+    let first = publish(&["t:a", "push", "2", "--workspace", "acme", "--event-id", "e-1"]);
+    assert_eq!(publish(&["t:a", "push", "2", "--workspace", "acme", "--event-id", "e-1"]), first, "once");
+    publish(&["t:a", "pr.opened", "3", "--tags", "red"]);
+    let check = |flags: &[&str], data: &[i64]| {
+        for transport in [&[][..], &["--sse"]] {
+            let count = data.len().to_string();
+            let mut tail = Tail::start(&[&[&*url, "t:a", "-n", &count], flags, transport].concat());
+            for expected in data {
+                assert_eq!(tail.next()["data"], *expected, "{flags:?}");
+            }
+            assert_eq!(tail.end(), Some(0), "{flags:?}");
+        }
+    };
+    check(&["--since", "0"], &[1, 3]);
+    check(&["--since", "0", "--event-types", "pr.opened"], &[3]);
+    check(&["--since", "0", "--tags", "blue,green"], &[1]);
+    check(&["--since", "0", "--ids", "7,8"], &[1]);
+    check(&["--since", "0", "--workspace", "acme"], &[2]);
+    check(&["--last", "1"], &[3]);
+    check(&["--since", "0", "--dialect", "cloudevents"], &[1, 3]);
+    for (arguments, reason) in [
+        (&["publish", &url, "other:a", "push"][..], "unknown channel type: other"),
+        (&["tail", &url, "other:a"], "unknown channel type: other"),
+        (&["tail", &url, "t:a", "--event-types", "pr_opend"], "unknown event type"),
+    ] {
+        let (code, error) = code_and_error(arguments);
+        assert_eq!(code, Some(4), "{arguments:?}: {error}");
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
 fn tail_ends_with_3_when_the_server_goes() {
     for transport in [&[][..], &["--sse"]] {
         let server = ServerProcess::start(&[]);

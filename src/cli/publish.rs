@@ -19,9 +19,18 @@ pub(super) struct PublishFlags {
     /// The data, a JSON text; `-` reads it from standard input
     #[arg(default_value = "null")]
     data: String,
-    /// An id of your own for the event
+    /// An id of your own for the event; a second attempt with the same one is answered as the first was
     #[arg(long)]
     event_id: Option<String>,
+    /// Entities that the event is about, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    ids: Vec<String>,
+    /// Tags, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    tags: Vec<String>,
+    /// The workspace that the event belongs to
+    #[arg(long)]
+    workspace: Option<String>,
 }
 
 pub(super) fn run(flags: &PublishFlags) -> anyhow::Result<()> {
@@ -34,8 +43,15 @@ pub(super) fn run(flags: &PublishFlags) -> anyhow::Result<()> {
         .map_err(|error| Failure::Usage(format!("the data is not JSON: {error}")))?;
     let target = Target::parse(&flags.url)?;
     let mut event = serde_json::json!({"channel": flags.channel, "event": flags.event});
-    if let Some(event_id) = &flags.event_id {
-        event["event_id"] = event_id.as_str().into();
+    for (name, text) in [("event_id", &flags.event_id), ("workspace", &flags.workspace)] {
+        if let Some(text) = text {
+            event[name] = text.as_str().into();
+        }
+    }
+    for (name, words) in [("ids", &flags.ids), ("tags", &flags.tags)] {
+        if !words.is_empty() {
+            event[name] = words.as_slice().into();
+        }
     }
     // The data goes through as it was written: a detour over a tree of values would rewrite its numbers.
     let mut body = event.to_string();

@@ -43,6 +43,9 @@ pub(super) struct ServeFlags {
     /// Subscriptions of one connection, at most.
     #[arg(long, env = "FANFARE_MAX_SUBSCRIPTIONS", default_value_t = Limits::default().subscriptions_max)]
     max_subscriptions: usize,
+    /// Namespaces of channels besides repo, user, org and memory, separated by commas [default: any].
+    #[arg(long, env = "FANFARE_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE", value_parser = parse_namespace)]
+    namespaces: Option<Vec<String>>,
     /// Custom kinds that filters may name, separated by commas; those with a dot in them need not be told.
     #[arg(long, env = "FANFARE_KINDS", value_delimiter = ',', value_name = "KIND", value_parser = parse_kind)]
     kinds: Vec<String>,
@@ -162,6 +165,7 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         retain_bytes: flags.retain_bytes,
         connections_max: flags.max_connections.min(descriptors().saturating_sub(DESCRIPTORS_OWN)),
         subscriptions_max: flags.max_subscriptions,
+        namespaces: flags.namespaces.clone(),
         custom_kinds: flags.kinds.clone(),
         retain_age: flags.retain_age,
         idempotency_window: flags.idempotency_window,

@@ -18,8 +18,26 @@ pub(super) struct TailFlags {
     #[arg(required = true)]
     channels: Vec<String>,
     /// Begin after this cursor (<epoch>-<seq>, a number, or 'earliest')
-    #[arg(long)]
+    #[arg(long, conflicts_with = "last")]
     since: Option<String>,
+    /// Begin with the newest events of each channel, so many
+    #[arg(long, value_name = "COUNT")]
+    last: Option<usize>,
+    /// Only events of these kinds, separated by commas
+    #[arg(long, value_name = "KINDS")]
+    event_types: Option<String>,
+    /// Only events about one of these ids, separated by commas
+    #[arg(long)]
+    ids: Option<String>,
+    /// Only events with one of these tags, separated by commas
+    #[arg(long)]
+    tags: Option<String>,
+    /// Events of this workspace, instead of those that belong to none
+    #[arg(long)]
+    workspace: Option<String>,
+    /// In whose words: native or cloudevents
+    #[arg(long, value_parser = ["native", "cloudevents"])]
+    dialect: Option<String>,
     /// Use server-sent events instead of a WebSocket
     #[arg(long)]
     sse: bool,
@@ -34,8 +52,20 @@ pub(super) fn run(flags: &TailFlags) -> anyhow::Result<()> {
     for channel in &flags.channels {
         query.append_pair("channel", channel);
     }
-    if let Some(since) = &flags.since {
-        query.append_pair("since", since);
+    let last = flags.last.map(|last| last.to_string());
+    let members = [
+        ("since", &flags.since),
+        ("last", &last),
+        ("event_types", &flags.event_types),
+        ("ids", &flags.ids),
+        ("tags", &flags.tags),
+        ("workspace", &flags.workspace),
+        ("dialect", &flags.dialect),
+    ];
+    for (name, value) in members {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
     }
     let query = query.finish();
     let mut printer = Printer { left: flags.count.unwrap_or(usize::MAX) };
@@ -125,7 +155,7 @@ fn follow_websocket(target: &Target, query: &str, printer: &mut Printer) -> anyh
 
 /// Whether a message is part of the stream, rather than talk about it.
 fn is_for_output(text: &str) -> bool {
-    [r#"{"type":"event""#, r#"{"type":"gap""#, r#"{"type":"system""#]
+    [r#"{"type":"event""#, r#"{"type":"gap""#, r#"{"type":"system""#, r#"{"specversion":"#]
         .iter()
         .any(|start| text.starts_with(start))
 }

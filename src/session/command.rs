@@ -231,8 +231,8 @@ fn patterns_of(raw: &Raw<'_>, limits: &Limits) -> Result<Wanted, (&'static str, 
         if limits.subscriptions_max <= patterns.len() {
             return Err(("subscription_limit", limit_message(limits)));
         }
-        let pattern =
-            Pattern::parse(text).map_err(|error| ("bad_channel", format!("invalid channel: {error}")))?;
+        let pattern = Pattern::parse(text).and_then(|pattern| limits.check_namespace(text).map(|()| pattern));
+        let pattern = pattern.map_err(|error| ("bad_channel", format!("invalid channel: {error}")))?;
         patterns.push((pattern, text.to_owned()));
     }
     if patterns.is_empty() {

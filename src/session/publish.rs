@@ -123,7 +123,7 @@ pub struct Heading<'a> {
 /// # Errors
 /// As [`parse_body`].
 pub fn parse_data(heading: &Heading<'_>, data: &[u8], limits: &Limits) -> Result<Publication, PublishError> {
-    let checked = checked(heading.channel, heading.kind, heading.event_id, heading.workspace)?;
+    let checked = checked(heading.channel, heading.kind, heading.event_id, heading.workspace, limits)?;
     for (name, words) in [("ids", heading.ids), ("tags", heading.tags)] {
         if LABELS_MAX < words.len() || words.iter().any(|word| LABEL_BYTES_MAX < word.len()) {
             return Err(bad_words(name));
@@ -140,7 +140,7 @@ pub fn parse_data(heading: &Heading<'_>, data: &[u8], limits: &Limits) -> Result
 /// As [`parse_body`].
 pub fn publication(envelope: &Envelope<'_>, limits: &Limits) -> Result<Publication, PublishError> {
     let (event_id, workspace) = (envelope.event_id.as_deref(), envelope.workspace.as_deref());
-    let checked = checked(&envelope.channel, &envelope.event, event_id, workspace)?;
+    let checked = checked(&envelope.channel, &envelope.event, event_id, workspace, limits)?;
     let data = envelope.data.map_or("null", RawValue::get);
     let ids = words("ids", envelope.ids, |value| value.is_string() || value.is_i64() || value.is_u64())?;
     let tags = words("tags", envelope.tags, serde_json::Value::is_string)?;
@@ -159,8 +159,13 @@ fn checked<'a>(
     kind: &'a str,
     event_id: Option<&'a str>,
     workspace: Option<&str>,
+    limits: &Limits,
 ) -> Result<Checked<'a>, PublishError> {
-    let channel = Channel::parse(channel).map_err(|error| PublishError::bad("bad_channel", error))?;
+    let channel = Channel::parse(channel).and_then(|channel| {
+        limits.check_namespace(channel.as_str())?;
+        Ok(channel)
+    });
+    let channel = channel.map_err(|error| PublishError::bad("bad_channel", error))?;
     if is_reserved(channel.as_str()) {
         return Err(PublishError::bad("bad_channel", "channels of the namespace sys are the server's own"));
     }
@@ -265,7 +270,8 @@ mod tests {
     use super::*;
 
     fn outcome(body: &str, framing: Framing) -> Result<(usize, bool), (u16, &'static str)> {
-        let limits = Limits { batch_events_max: 3, event_bytes_max: 32, ..Limits::default() };
+        let namespaces = Some(vec!["t".to_owned()]);
+        let limits = Limits { batch_events_max: 3, event_bytes_max: 32, namespaces, ..Limits::default() };
         parse_body(body.as_bytes(), framing, &limits)
             .map(|(publications, is_batch)| (publications.len(), is_batch))
             .map_err(|error| (error.status, error.code))
@@ -278,6 +284,7 @@ mod tests {
         json(r#"{"channel":"t:a","event":"k"}"#, Ok((1, false)));
         json(r#" [{"channel":"t:a","event":"k","data":1}]"#, Ok((1, true)));
         json(r#"[{"channel":"t:a","event":"k"},{"channel":"t:b","event":"k"}]"#, Ok((2, true)));
+        json(r#"{"channel":"other:a","event":"k"}"#, Err((400, "bad_channel")));
         json("[]", Err((400, "empty_batch")));
         json("", Err((400, "bad_json")));
         json("{", Err((400, "bad_json")));

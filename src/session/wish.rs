@@ -196,6 +196,7 @@ fn wish(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refused> {
                         return Err(refused(400, "subscription_limit", &command::limit_message(limits)));
                     }
                     let pattern = Pattern::parse(text)
+                        .and_then(|pattern| limits.check_namespace(text).map(|()| pattern))
                         .map_err(|error| refused(400, "bad_channel", &format!("invalid channel: {error}")))?;
                     wish.patterns.push((pattern, text.to_owned()));
                 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::channel::{ChannelError, namespace_of};
+
 /// The settable bounds of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -23,6 +25,9 @@ pub struct Limits {
     /// Subscriptions of one connection. Beyond it the command is refused with `subscription_limit`.
     pub subscriptions_max: usize,
 
+    /// Namespaces that there are besides `repo`, `user`, `org` and `memory`; any, if nothing is said. Others: 400, error
+    /// `bad_channel`.
+    pub namespaces: Option<Vec<String>>,
     /// Custom kinds that filters may name besides those with a dot. Others: 400, error `unknown_event_type`.
     pub custom_kinds: Vec<String>,
 
@@ -99,6 +104,18 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Whether there is the namespace of `channel`, which may be a pattern.
+    ///
+    /// # Errors
+    /// [`ChannelError::BadNamespace`] if there is not.
+    pub fn check_namespace(&self, channel: &str) -> Result<(), ChannelError> {
+        let Some(known) = &self.namespaces else { return Ok(()) };
+        let namespace = namespace_of(channel);
+        let is_known =
+            BUILT_IN_NAMESPACES.contains(&&*namespace) || known.iter().any(|name| *name == namespace);
+        if is_known { Ok(()) } else { Err(ChannelError::BadNamespace(namespace.into_owned())) }
+    }
+
     /// Checks what the bounds must be to each other.
     ///
     /// # Errors
@@ -138,6 +155,7 @@ impl Default for Limits {
             channels_max: 1 << 20,
             connections_max: 100_000,
             subscriptions_max: 100,
+            namespaces: None,
             custom_kinds: Vec::new(),
             request_line_bytes_max: 4096,
             head_bytes_max: 8192,
@@ -174,6 +192,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Namespaces that there always are; `*` stands for all.
+const BUILT_IN_NAMESPACES: &[&str] = &["repo", "user", "org", "memory", "sys", "*"];
 
 /// The most that [`Limits::event_bytes_max`] may be: a frame is addressed by 24 bits.
 pub const EVENT_BYTES_CEILING: usize = 8 << 20;
