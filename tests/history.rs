@@ -76,6 +76,22 @@ fn channels_patterns_and_cursors() {
 }
 
 #[test]
+fn the_newest_that_do_not_fit_are_still_ahead() {
+    let server = ServerProcess::start(&[]);
+    Publisher::connect(server.public).publish_many("t:a", 9);
+    let check = |query: &str, expected: &[u64], more: bool, next: u64| {
+        let answer = get(server.public, &format!("/history?channel=t:a&{query}"));
+        let document = answer.json();
+        assert_eq!(seqs(&answer), expected, "{query}");
+        assert_eq!((&document["more"], seq_of(&document["next"])), (&json!(more), next), "{query}");
+    };
+    check("last=4", &[6, 7, 8, 9], false, 9);
+    check("last=4&limit=4", &[6, 7, 8, 9], false, 9);
+    check("last=4&limit=3", &[6, 7, 8], true, 8);
+    check("last=20", &[1, 2, 3, 4, 5, 6, 7, 8, 9], false, 9);
+}
+
+#[test]
 fn the_events_are_those_of_the_stream() {
     let server = ServerProcess::start(&[]);
     let (mut client, _) = support::websocket::Client::subscribed(server.public, "t:a");

@@ -16,7 +16,7 @@ use crate::wire::websocket::Decoder;
 use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
 use crate::words::filter::Filter;
-use crate::words::limits::Limits;
+use crate::words::limits::{CATCH_UP_EVENTS_MAX, Limits};
 
 /// A connection: a link, what is said over it, and a cursor into the log.
 ///
@@ -113,6 +113,14 @@ pub(super) struct Speech {
     pub(super) dialect: Dialect,
 }
 
+impl Speech {
+    /// How many events a stream that is behind is sent at once. In other words than the log's each is made anew, even
+    /// for a peer that takes a few bytes at a time.
+    pub(super) fn catch_up_events_max(self) -> usize {
+        if self.dialect == Dialect::Native { CATCH_UP_EVENTS_MAX } else { CATCH_UP_EVENTS_MAX / 16 }
+    }
+}
+
 impl Default for Speech {
     fn default() -> Speech {
         Speech { form: Form::WebSocket, dialect: Dialect::Native }
@@ -139,6 +147,17 @@ pub(super) struct Replay {
     pub(super) bracket: Option<(Vec<String>, Option<String>)>,
     /// Which.
     pub(super) what: Older,
+}
+
+impl Replay {
+    /// The first event that has not been sent, of those that a stream begins with: its cursor has not passed them. A
+    /// bracket stands beside the stream, and says nothing of where that is.
+    pub(super) fn unsent_of_stream(&self) -> Option<u64> {
+        match &self.what {
+            Older::List(list) if self.bracket.is_none() => list.front().copied(),
+            _ => None,
+        }
+    }
 }
 
 /// Which older events.

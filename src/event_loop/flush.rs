@@ -16,11 +16,11 @@ use super::render::Rendered;
 use super::{EventLoop, Link, Stage};
 use crate::counters::Traffic;
 use crate::log::{Form, Held, Log, Names, Pass, Piece};
-use crate::reader::{Ahead, EventView, Selector, Sieve, begin, select};
+use crate::reader::{Ahead, EventView, Selector, Sieve, Start, begin, select};
 use crate::words::channel::Pattern;
 use crate::words::cursor::{Epoch, Gap, GapCause};
 use crate::words::dialect::Dialect;
-use crate::words::limits::{CATCH_UP_EVENTS_MAX, WRITE_BYTES_MAX, WRITE_SLICES_MAX};
+use crate::words::limits::{WRITE_BYTES_MAX, WRITE_SLICES_MAX};
 
 /// What a batch was made from, if that can be used again: a run, from which of its events, in which form, and through
 /// whose filter.
@@ -260,9 +260,10 @@ impl<L: Link> EventLoop<L> {
         let mut seqs = Vec::new();
         let patterns = connection.patterns();
         let mut selector = Selector::new(&patterns, names, connection.sieve());
-        let upto = match select(log, &mut selector, from, end, CATCH_UP_EVENTS_MAX, &mut seqs) {
+        let most = connection.speech.catch_up_events_max();
+        let upto = match select(log, &mut selector, from, end, most, &mut seqs) {
             Ahead::Upto(upto) => upto,
-            Ahead::Lapped => self.skip_lost(key, &patterns, from),
+            Ahead::Lapped => self.skip_lost(key, &patterns, from, u64::MAX),
         };
         // The loop's own position may be behind where a gap ends.
         self.send(key, log, seqs, upto.max(from));
@@ -281,13 +282,15 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
-    /// Tells a connection of what it has lost of `patterns` from `from` on; returns where it can go on.
-    fn skip_lost(&mut self, key: usize, patterns: &[Pattern], from: u64) -> u64 {
-        let (resumed, missing) = begin(&self.hub.log, patterns, from);
-        if let Some(range) = missing {
-            self.tell_gap(key, &Gap { range: Some(range), cause: GapCause::Lapped, old: None });
+    /// Tells a connection of what it has lost of `patterns` in `from..end`; returns where it can go on.
+    fn skip_lost(&mut self, key: usize, patterns: &[Pattern], from: u64, end: u64) -> u64 {
+        let (next, missing) = begin(&self.hub.log, patterns, from);
+        let gap = missing.map(|range| Gap { range: Some(range), cause: GapCause::Lapped, old: None });
+        let Start { next, gap } = Start { next, gap }.before(end);
+        if let Some(gap) = &gap {
+            self.tell_gap(key, gap);
         }
-        resumed
+        next
     }
 
     /// Gathers and writes `seqs` for one connection alone.
@@ -304,6 +307,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         // Its own cursor stands still meanwhile; the one of the replay takes its place for the write.
         let position = connection.next;
+        let most = connection.speech.catch_up_events_max();
         let mut seqs = Vec::new();
         let upto = match &mut replay.what {
             Older::Range { next, end } => {
@@ -312,9 +316,9 @@ impl<L: Link> EventLoop<L> {
                 let wanted = Sieve { filter: connection.filter.as_deref(), subscriptions: &replay.added };
                 let mut selector = Selector::new(&patterns, names, wanted).except(connection.sieve());
                 let from = *next;
-                match select(log, &mut selector, from, *end, CATCH_UP_EVENTS_MAX, &mut seqs) {
+                match select(log, &mut selector, from, *end, most, &mut seqs) {
                     Ahead::Upto(upto) => upto.max(from),
-                    Ahead::Lapped => self.skip_lost(key, &patterns, from).clamp(from, *end),
+                    Ahead::Lapped => self.skip_lost(key, &patterns, from, *end),
                 }
             }
             Older::List(list) => {
@@ -323,7 +327,7 @@ impl<L: Link> EventLoop<L> {
                     let gap = Gap { range: Some((seq, seq)), cause: GapCause::Lapped, old: None };
                     self.tell_gap(key, &gap);
                 }
-                seqs.extend(list.iter().take(CATCH_UP_EVENTS_MAX));
+                seqs.extend(list.iter().take(most));
                 list.get(seqs.len()).copied().unwrap_or(position)
             }
         };

@@ -48,8 +48,10 @@ impl<L: Link> EventLoop<L> {
             let ahead = match last.take() {
                 Some(list) => {
                     seqs = list;
+                    // What is cut off is still ahead.
+                    let is_cut = limit < seqs.len();
                     seqs.truncate(limit);
-                    Ahead::Upto(published)
+                    Ahead::Upto(seqs.last().filter(|_| is_cut).map_or(published, |last| last + 1))
                 }
                 None => select(log, &mut selector, next, published, limit - events, &mut seqs),
             };

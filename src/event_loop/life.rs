@@ -141,9 +141,12 @@ impl<L: Link> EventLoop<L> {
 
     /// The server shuts down: tells the connection where it stands.
     pub(super) fn say_goodbye(&mut self, key: usize) {
-        let seq = self.position_of(key) - 1;
+        let mut seq = self.position_of(key) - 1;
         let (epoch, retry) = (self.hub.epoch, self.hub.limits.retry);
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(first) = connection.replay.as_ref().and_then(|replay| replay.unsent_of_stream()) {
+            seq = first - 1;
+        }
         match &connection.session {
             Session::WebSocket(_) => {
                 push_close(connection.out.tail(), close::GOING_AWAY, &format!("{epoch}-{seq}"))

@@ -178,7 +178,9 @@ impl<L: Link> EventLoop<L> {
         if since.is_some() && !is_first {
             let patterns: SmallVec<[Pattern; 4]> =
                 added.iter().filter_map(|held| held.scoped.clone()).collect();
-            let Start { next, gap } = start(&self.hub.log, self.hub.epoch, &patterns, since, position);
+            let begin = start(&self.hub.log, self.hub.epoch, &patterns, since, position);
+            // What is lost from the connection's own position on, the stream itself will name.
+            let Start { next, gap } = begin.before(position);
             if next < position || gap.is_some() {
                 let what = Older::Range { next, end: position };
                 return self.bracket(key, wanted, added, what, gap, id);

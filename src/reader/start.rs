@@ -14,6 +14,21 @@ pub struct Start {
     pub gap: Option<Gap>,
 }
 
+impl Start {
+    /// As much of it as lies before `end`: begins no later, and misses nothing from there on.
+    #[must_use]
+    pub fn before(self, end: u64) -> Start {
+        let gap = self.gap.and_then(|gap| match gap.range {
+            Some((from, to)) => {
+                let range = (from, to.min(end.saturating_sub(1)));
+                (range.0 <= range.1).then_some(Gap { range: Some(range), ..gap })
+            }
+            None => Some(gap),
+        });
+        Start { next: self.next.min(end), gap }
+    }
+}
+
 /// Where a stream of `patterns` that asks for `since` begins, when `live` is where it would begin from now on.
 #[must_use]
 pub fn start(log: &Log, own: Epoch, patterns: &[Pattern], since: Option<&Since>, live: u64) -> Start {
@@ -31,5 +46,27 @@ pub fn start(log: &Log, own: Epoch, patterns: &[Pattern], since: Option<&Since>,
             let gap = missing.map(|range| Gap { range: Some(range), cause: GapCause::Evicted, old: None });
             Start { next, gap }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_behind_an_end_is_not_told_before_it() {
+        let start = |next: u64, range: Option<(u64, u64)>| Start {
+            next,
+            gap: range.map(|range| Gap { range: Some(range), cause: GapCause::Evicted, old: None }),
+        };
+        let check = |given: Start, end: u64, expected: Start| assert_eq!(given.before(end), expected);
+        check(start(9, Some((3, 8))), 20, start(9, Some((3, 8))));
+        check(start(9, Some((3, 8))), 9, start(9, Some((3, 8))));
+        check(start(9, Some((3, 8))), 5, start(5, Some((3, 4))));
+        check(start(9, Some((3, 8))), 3, start(3, None));
+        check(start(9, None), 5, start(5, None));
+        let epoch = Gap { range: None, cause: GapCause::Epoch, old: Some("x-1".to_owned()) };
+        let foreign = Start { next: 9, gap: Some(epoch.clone()) };
+        check(foreign, 5, Start { next: 5, gap: Some(epoch) });
     }
 }

@@ -86,10 +86,39 @@ impl Sieve<'_> {
             && (!self.has_own_filters() || self.subscriptions.iter().any(|held| held.gets(route, labels)))
     }
 
-    /// Whether the subscriptions, as they were when `seq` was routed, got it.
+    /// Whether the subscriptions, as they were when `seq` was routed, got it. Announcements come without any: a stream
+    /// has had its own, and a pattern that they match asks for no older ones.
     #[must_use]
     pub fn covered(&self, seq: u64, route: &str, labels: Labels<'_>) -> bool {
+        if route == ANNOUNCEMENTS {
+            return true;
+        }
         self.filter.is_none_or(|filter| filter.passes(labels))
             && self.subscriptions.iter().any(|held| held.from <= seq && held.gets(route, labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::labels::{self, Parts};
+
+    #[test]
+    fn what_a_reader_was_given_is_covered() {
+        let mut bytes = Vec::new();
+        labels::push(&mut bytes, &Parts { kind: "push", ..Parts::default() });
+        let labels = Labels::new(&bytes);
+        let pattern = Pattern::parse("t:a").expect("a pattern");
+        let held = [Subscription::new(pattern, None, None, 7)];
+        let sieve = Sieve { filter: None, subscriptions: &held };
+        let check = |seq: u64, route: &str, expected: bool| {
+            assert_eq!(sieve.covered(seq, route, labels), expected, "{seq} {route}");
+        };
+        check(6, "t:a", false);
+        check(7, "t:a", true);
+        check(7, "t:a/b", true);
+        check(7, "t:b", false);
+        check(1, ANNOUNCEMENTS, true);
+        assert!(!Sieve::default().covered(7, "t:a", labels));
     }
 }

@@ -87,7 +87,8 @@ pub(super) fn websocket(
         Dialect::Native | Dialect::CloudEvents => Wish { dialect, ..wish(head, limits)? },
         Dialect::Guts | Dialect::Sdk => {
             let mut wish = Wish { dialect, ..Wish::default() };
-            add_guts_channels(head, limits, Spelling::Hub, &mut wish)?;
+            let spelling = if dialect == Dialect::Sdk { Spelling::Sdk } else { Spelling::Hub };
+            add_guts_channels(head, limits, spelling, &mut wish)?;
             wish
         }
     };

@@ -4,9 +4,14 @@
 //! `FANFARE_SEED=n` plays one seed, with `FANFARE_TRACE=1` to see it; `FANFARE_SEEDS=n` plays so many.
 
 mod answers;
+mod bracket;
 mod channels;
 mod context;
+mod dialect;
+mod filter;
+mod held;
 mod link;
+mod newest;
 mod play;
 mod publisher;
 mod random;

@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::answers::{Answer, take_answer};
 use crate::context::Context;
+use crate::dialect::Dialect;
+use crate::filter::Filter;
 use crate::link::Conn;
 use crate::receiver::{Gap, Marks, Receiver, Since};
 use crate::server::Server;
@@ -40,8 +42,17 @@ pub(crate) struct Publisher {
 enum Due {
     Publish { group: usize, is_batch: bool },
     Bad(u16),
-    History { texts: Vec<&'static str>, since: Since, limit: u64, asked: Marks },
+    History(Question),
     Health,
+}
+
+/// A question about history.
+struct Question {
+    texts: Vec<&'static str>,
+    filter: Option<Filter>,
+    since: Since,
+    limit: u64,
+    asked: Marks,
 }
 
 /// The answer to a question about history.
@@ -156,18 +167,22 @@ impl Publisher {
                 self.request("GET /health", "", b"");
             }
             _ => {
-                let texts = random_texts_that_fit(&context);
+                let texts = random_texts_that_fit(&context, Dialect::Native);
+                let filter = Filter::random(random, 500);
                 let since = match Since::random(&context, None) {
+                    // Where nothing is said it begins with what is held.
                     Since::Now => Since::Earliest,
                     since => since,
                 };
                 let limit = random.pick(&[1, 3, 1000]);
                 let mut query: Vec<String> = texts.iter().map(|text| format!("channel={text}")).collect();
                 if since != Since::Earliest || random.chance(500) {
-                    query.extend(since.text().map(|text| format!("after={text}")));
+                    query.extend(since.query().map(|text| text.replace("since=", "after=")));
                 }
+                query.extend(filter.iter().flat_map(Filter::query));
                 query.push(format!("limit={limit}"));
-                self.due.push_back(Due::History { texts, since, limit, asked: Marks::now(&context) });
+                let asked = Marks::now(&context);
+                self.due.push_back(Due::History(Question { texts, filter, since, limit, asked }));
                 self.request(&format!("GET /history?{}", query.join("&")), "", b"");
             }
         }
@@ -304,16 +319,17 @@ impl Publisher {
             }
             Due::Bad(status) => assert_eq!(answer.status, status, "{answer:?}"),
             Due::Health => assert_eq!(answer.status, 200, "{answer:?}"),
-            Due::History { texts, since, limit, asked } => {
+            Due::History(question) => {
                 assert_eq!(answer.status, 200, "{answer:?}");
-                self.check_history(&answer.body, &texts, since, limit, asked);
+                self.check_history(&answer.body, question);
             }
         }
     }
 
     /// An answer of `/history` is what a stream would have been, up to where it ends.
-    fn check_history(&self, body: &str, texts: &[&'static str], since: Since, limit: u64, asked: Marks) {
+    fn check_history(&self, body: &str, question: Question) {
         let context = &self.context;
+        let Question { texts, filter, since, limit, asked } = question;
         let history: History<'_> = serde_json::from_str(body).expect("history is JSON");
         let next = history
             .next
@@ -326,6 +342,7 @@ impl Publisher {
         assert_eq!(history.complete, gap.is_none(), "{body}");
         assert!(history.events.len() as u64 <= limit, "{body}");
         let mut receiver = Receiver::new(format!("history of {texts:?} for {}", self.name));
+        receiver.connect(filter);
         let begin = match (&gap, &since) {
             (Some(gap), _) => gap.to(),
             (None, Since::After(seq, _)) => Some((*seq).max(asked.oldest - 1)),
@@ -340,10 +357,18 @@ impl Publisher {
         // Where it began is not said; what was held when it was asked must be in it.
         let begin =
             begin.unwrap_or_else(|| (Marks::now(context).oldest - 1).min(first - 1).max(asked.oldest - 1));
-        receiver.subscribed(context, texts, since, begin, asked);
-        receiver.settle(context, gap.as_ref());
+        if let Since::Last(count) = since {
+            let (low, high) = (asked.published, context.hub.log.published());
+            receiver.begin_newest(&texts, count, low, high);
+            assert!(gap.is_none(), "{body}");
+            context.tally.count("history of the newest");
+        } else {
+            receiver.subscribed(context, &texts, &None, since, begin, asked);
+            receiver.holdings.say_nothing();
+            receiver.settle(context, gap.as_ref());
+        }
         for (seq, event) in seqs.iter().zip(&history.events) {
-            receiver.event(context, *seq, event.get().as_bytes());
+            receiver.event(context, Dialect::Native, *seq, event.get());
         }
         receiver.position(context, next, "next");
         assert!(history.more || asked.published <= next + 1, "{body}");

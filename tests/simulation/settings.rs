@@ -28,7 +28,7 @@ impl Settings {
     pub(crate) fn new(random: &Random, own: Random) -> Settings {
         let ms = |choices: &[u64]| Duration::from_millis(random.pick(choices));
         let limits = Limits {
-            retain_events: random.pick(&[0, 1, 3, 8, 64, 300]),
+            retain_events: random.pick(&[0, 1, 3, 8, 64, 300, 300]),
             retain_age: own.chance(150).then(|| Duration::from_millis(own.pick(&[3, 40, 400]))),
             retain_bytes: random.pick(&[1 << 20, 1 << 20, 20_000, 3_000, 600]),
             channels_max: random.pick(&[1000, 1000, 8]),

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::answers::{field, head_end, status_of};
 use crate::context::Context;
+use crate::dialect::Dialect;
+use crate::filter::Filter;
 use crate::link::Conn;
 use crate::receiver::{Gap, Marks, Receiver, Since};
 
@@ -13,6 +15,7 @@ use crate::receiver::{Gap, Marks, Receiver, Since};
 pub(crate) struct Stream {
     context: Rc<Context>,
     pub(crate) conn: Conn,
+    dialect: Dialect,
     texts: Vec<&'static str>,
     since: Since,
     asked: Marks,
@@ -40,6 +43,7 @@ struct Block {
     event: Option<String>,
     data: Option<String>,
     retry: Option<String>,
+    is_comment: bool,
 }
 
 impl Stream {
@@ -47,30 +51,50 @@ impl Stream {
     pub(crate) fn open(
         context: &Rc<Context>,
         mut conn: Conn,
+        dialect: Dialect,
         texts: Vec<&'static str>,
         since: Since,
+        filter: Option<&Filter>,
     ) -> Stream {
         let random = &context.random;
-        let is_unnamed = random.chance(300);
-        let mut query: Vec<String> = texts.iter().map(|text| format!("channel={text}")).collect();
+        let is_unnamed = dialect == Dialect::Sdk || (dialect == Dialect::Native && random.chance(300));
+        let since = match (dialect, since) {
+            // A bare number is all that its clients have.
+            (Dialect::Engram, Since::After(seq, _)) => Since::After(seq, seq.to_string()),
+            (Dialect::Engram, _) | (Dialect::Sdk, Since::Last(_)) => Since::Now,
+            (_, since) => since,
+        };
+        let mut query: Vec<String> = match dialect {
+            Dialect::Engram => texts.iter().map(|text| text.replace("memory:", "workspace=")).collect(),
+            _ => texts.iter().map(|text| format!("channel={text}")).collect(),
+        };
         let mut header = String::new();
-        if let Some(text) = since.text() {
-            match random.below(3) {
-                0 => query.push(format!("since={text}")),
-                1 => query.push(format!("last_event_id={text}")),
-                _ => header = format!("Last-Event-ID: {text}\r\n"),
-            }
+        match (since.text(), if dialect == Dialect::Engram { 2 } else { random.below(3) }) {
+            (None, _) => query.extend(since.query()),
+            (Some(text), 0) => query.push(format!("since={text}")),
+            (Some(text), 1) => query.push(format!("last_event_id={text}")),
+            (Some(text), _) => header = format!("Last-Event-ID: {text}\r\n"),
         }
-        if is_unnamed {
+        query.extend(filter.into_iter().flat_map(Filter::query));
+        let path = match dialect {
+            Dialect::Engram => "/v1/events",
+            Dialect::Sdk => "/api/events",
+            Dialect::Native | Dialect::Guts | Dialect::CloudEvents => "/events",
+        };
+        if is_unnamed && dialect == Dialect::Native {
             query.push("unnamed".to_owned());
         }
+        if dialect == Dialect::CloudEvents {
+            query.push("dialect=cloudevents".to_owned());
+        }
         let query = query.join("&");
-        context.trace(|| format!("asks for events of {query} {header}"));
-        conn.send(format!("GET /events?{query} HTTP/1.1\r\nHost: fanfare\r\n{header}\r\n").as_bytes());
+        context.trace(|| format!("asks for {path} of {query} {header}"));
+        conn.send(format!("GET {path}?{query} HTTP/1.1\r\nHost: fanfare\r\n{header}\r\n").as_bytes());
         let asked = Marks::now(context);
         Stream {
             context: Rc::clone(context),
             conn,
+            dialect,
             texts,
             since,
             asked,
@@ -118,17 +142,43 @@ impl Stream {
             if self.phase == Phase::Retry {
                 assert_eq!(retry, context.hub.limits.retry.as_millis());
                 self.phase = Phase::First;
+                match (&self.since, self.dialect) {
+                    (Since::Last(count), _) => receiver.subscribed_newest(&context, &self.texts, *count),
+                    (Since::Now, Dialect::Engram) => {
+                        receiver.opened(&context);
+                        receiver.subscribed_somewhere(&context, &self.texts);
+                    }
+                    _ => return,
+                }
+                self.phase = Phase::Open;
             } else {
+                self.begin_in_silence(receiver);
                 assert!(context.hub.is_draining() && self.phase == Phase::Open, "{block:?}");
                 self.is_leaving = true;
             }
             return;
         }
+        if self.dialect == Dialect::Engram && block.is_comment {
+            return self.begin_in_silence(receiver);
+        }
         let id = block.id.as_deref().unwrap_or_else(|| panic!("a block without id: {block:?}"));
-        let seq = id.strip_prefix(&format!("{}-", context.hub.epoch)).and_then(|seq| seq.parse::<u64>().ok());
+        let number = match self.dialect {
+            Dialect::Engram => Some(id),
+            _ => id.strip_prefix(&format!("{}-", context.hub.epoch)),
+        };
+        let seq = number.and_then(|seq| seq.parse::<u64>().ok());
         let seq = seq.unwrap_or_else(|| panic!("an id that is no cursor: {block:?}"));
+        let is_lost = block.data.as_ref().is_some_and(|data| !data.contains(r#""cause":"lapped""#));
+        if self.phase == Phase::First && self.dialect == Dialect::Engram {
+            let is_gap = block.event.as_deref() == Some("gap");
+            if is_gap && is_lost {
+                receiver.subscribed(&context, &self.texts, &None, self.since.clone(), seq, self.asked);
+                self.phase = Phase::Open;
+            }
+            self.begin_in_silence(receiver);
+        }
         if self.phase == Phase::First {
-            receiver.subscribed(&context, &self.texts, self.since.clone(), seq, self.asked);
+            receiver.subscribed(&context, &self.texts, &None, self.since.clone(), seq, self.asked);
             self.phase = Phase::Open;
             if block.data.is_none() {
                 receiver.settle(&context, None);
@@ -137,15 +187,20 @@ impl Stream {
         }
         assert_eq!(self.phase, Phase::Open, "{block:?}");
         let Some(data) = block.data.as_deref() else {
-            receiver.position(&context, seq, "a block of only an id");
+            if self.is_leaving {
+                receiver.goodbye(&context, seq);
+            } else {
+                receiver.position(&context, seq, "a block of only an id");
+            }
             if self.is_leaving {
                 self.goodbye = Some(seq);
             }
             return;
         };
         assert!(!self.is_leaving, "{}: nothing follows goodbye: {block:?}", receiver.name);
-        let name = if data.starts_with(r#"{"type":"event","#) {
-            receiver.event(&context, seq, data.as_bytes());
+        let name = if let Some(told) = self.dialect.seq_of(&context, data) {
+            assert_eq!(told, seq, "an event's id is its number: {block:?}");
+            receiver.event(&context, self.dialect, seq, data);
             context.twin.borrow().kind(seq).map(str::to_owned)
         } else {
             let message: Value = serde_json::from_str(data).expect("data is JSON");
@@ -157,6 +212,17 @@ impl Stream {
         };
         let expected = if self.is_unnamed { None } else { name };
         assert_eq!(block.event, expected, "{block:?}");
+    }
+
+    /// It began where it was asked to, which it did not say.
+    pub(crate) fn begin_in_silence(&mut self, receiver: &mut Receiver) {
+        if let (Phase::First, Dialect::Engram, Since::After(seq, _)) = (self.phase, self.dialect, &self.since)
+        {
+            let published = self.context.hub.log.published();
+            assert!(*seq < published, "{}: {seq} of {published} is of another log", receiver.name);
+            receiver.resumed(&self.texts, *seq);
+            self.phase = Phase::Open;
+        }
     }
 
     /// Whether the stream is over. The server must not have ended it for no reason.
@@ -191,7 +257,12 @@ impl Block {
         let mut block = Block::default();
         for line in text.split('\n') {
             let (name, value) =
-                line.split_once(": ").unwrap_or_else(|| panic!("a line that is no field: {text:?}"));
+                line.split_once(':').unwrap_or_else(|| panic!("a line that is no field: {text:?}"));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            if name.is_empty() {
+                block.is_comment = true;
+                continue;
+            }
             let field = match name {
                 "id" => &mut block.id,
                 "event" => &mut block.event,

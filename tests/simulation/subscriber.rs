@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use crate::context::Context;
+use crate::dialect::Dialect;
+use crate::filter::Filter;
 use crate::link::Conn;
 use crate::receiver::{Receiver, Since};
 use crate::server::Server;
@@ -20,6 +22,10 @@ pub(crate) struct Subscriber {
     dozes_until_ms: u64,
     /// The cursor that the server said goodbye with.
     goodbye: Option<u64>,
+    /// What it speaks has a word for the cursor of a quiet stream.
+    pub(crate) has_cursors: bool,
+    /// What it speaks has a word for where it stood at the end.
+    says_goodbye: bool,
 }
 
 enum Transport {
@@ -38,6 +44,8 @@ impl Subscriber {
             bookmark: None,
             dozes_until_ms: 0,
             goodbye: None,
+            has_cursors: true,
+            says_goodbye: true,
         }
     }
 
@@ -56,24 +64,45 @@ impl Subscriber {
         }
         let context = Rc::clone(&self.context);
         let random = &context.random;
-        let room = [40, 150, 400, 3000, 100_000];
-        let conn = server.connect(random.pick(&[30, 200, 5000]), random.pick(&room));
-        self.receiver.connect();
+        let is_socket = random.chance(500);
+        let dialect = random_dialect(&context, is_socket);
+        // What is made anew for every write takes long where hardly anything fits.
+        let rooms: &[usize] = match dialect {
+            Dialect::Native => &[40, 150, 400, 3000, 100_000],
+            _ => &[150, 3000, 3000, 100_000],
+        };
+        let conn = server.connect(random.pick(&[30, 200, 5000]), random.pick(rooms));
+        let has_filters = dialect.has_native_answers() && !context.is_calm.get();
+        let filter = match dialect {
+            Dialect::Engram => Filter::random_engram_kinds(random),
+            _ if has_filters => Filter::random(random, 600),
+            _ => None,
+        };
         let since = match (context.is_calm.get(), self.bookmark) {
-            (true, Some(seq)) => Since::After(seq, seq.to_string()),
+            (true, Some(seq)) if !is_socket || dialect.has_native_answers() => {
+                Since::After(seq, seq.to_string())
+            }
+            _ if is_socket && !dialect.has_native_answers() => Since::Now,
             _ => Since::random(&context, self.bookmark),
         };
-        context.trace(|| format!("{} connects, {since:?}", self.receiver.name));
-        self.transport = if random.chance(500) {
-            let texts = if random.chance(600) { random_texts_that_fit(&context) } else { Vec::new() };
-            let is_later = texts.is_empty();
-            let mut socket = WebSocket::open(&context, conn, texts, since.clone());
+        let name = &self.receiver.name;
+        context.trace(|| format!("{name} connects, {since:?} {filter:?} {dialect:?}"));
+        self.receiver.connect(filter.clone());
+        let texts = random_texts_that_fit(&context, dialect);
+        self.transport = if is_socket {
+            (self.has_cursors, self.says_goodbye) = (dialect.has_native_answers(), true);
+            let is_later = dialect.has_native_answers() && random.chance(400);
+            let at_once = if is_later { Vec::new() } else { texts.clone() };
+            let mut socket =
+                WebSocket::open(&context, conn, dialect, at_once, since.clone(), filter.as_ref());
             if is_later && random.chance(900) {
-                socket.subscribe(&random_texts_that_fit(&context), since);
+                socket.subscribe(&texts, since, Filter::random(random, 800));
             }
             Transport::WebSocket(socket)
         } else {
-            Transport::Stream(Stream::open(&context, conn, random_texts_that_fit(&context), since))
+            self.has_cursors = dialect != Dialect::Engram;
+            self.says_goodbye = self.has_cursors;
+            Transport::Stream(Stream::open(&context, conn, dialect, texts, since, filter.as_ref()))
         };
     }
 
@@ -170,6 +199,9 @@ impl Subscriber {
 
     /// Everything has settled: it has all that it wants, and all its answers.
     pub(crate) fn check_settled(&mut self) {
+        if let Transport::Stream(stream) = &mut self.transport {
+            stream.begin_in_silence(&mut self.receiver);
+        }
         if !self.is_going_on() {
             return;
         }
@@ -183,7 +215,9 @@ impl Subscriber {
     pub(crate) fn check_goodbye(&self) {
         let last = self.context.twin.borrow().end() - 1;
         assert!(!self.is_connected(), "{} is let go", self.receiver.name);
-        assert_eq!(self.goodbye, Some(last), "{} is told how far it got", self.receiver.name);
+        // A stream without cursors has no word for it.
+        let expected = self.says_goodbye.then_some(last);
+        assert_eq!(self.goodbye, expected, "{} is told how far it got", self.receiver.name);
     }
 
     /// The cursor of one that goes on, as the server's own word would have it.
@@ -205,5 +239,16 @@ impl Subscriber {
         if self.is_connected() && !self.is_going_on() {
             self.leave(Conn::cut);
         }
+    }
+}
+
+/// Mostly our own.
+fn random_dialect(context: &Context, is_socket: bool) -> Dialect {
+    match (context.random.below(100), is_socket) {
+        (0..8, _) => Dialect::CloudEvents,
+        (8..16, _) => Dialect::Engram,
+        (16..22, true) => Dialect::Guts,
+        (16..22, false) | (22..26, _) => Dialect::Sdk,
+        _ => Dialect::Native,
     }
 }

@@ -4,12 +4,19 @@ use crate::channels::route;
 
 /// One event that somebody asked to publish.
 pub(crate) struct Intent {
-    channel: String,
-    route: String,
-    kind: String,
+    /// An announcement, which everybody gets.
+    pub(crate) is_announcement: bool,
+    pub(crate) channel: String,
+    /// Where it is matched.
+    pub(crate) route: String,
+    /// The workspace that it belongs to.
+    pub(crate) workspace: Option<String>,
+    pub(crate) kind: String,
     /// The data as it must be read: minified.
-    data: String,
-    event_id: Option<String>,
+    pub(crate) data: String,
+    pub(crate) event_id: Option<String>,
+    pub(crate) ids: &'static [&'static str],
+    pub(crate) tags: &'static [&'static str],
     /// Members after `event_id`, as they must be read.
     rest: String,
     group: usize,
@@ -21,14 +28,22 @@ pub(crate) struct Intent {
 
 /// What a publisher says of one event.
 pub(crate) struct Wish {
+    /// An announcement.
+    pub(crate) is_announcement: bool,
     /// The channel it is published on.
     pub(crate) channel: &'static str,
+    /// The workspace it belongs to, be it because the publisher says so or because the channel does.
+    pub(crate) workspace: Option<&'static str>,
     /// The kind in wire form.
     pub(crate) kind: &'static str,
     /// The data, minified, but for its marker.
     pub(crate) data: String,
     /// The publisher's own id.
     pub(crate) event_id: Option<String>,
+    /// Ids of entities, as filters compare them.
+    pub(crate) ids: &'static [&'static str],
+    /// Tags.
+    pub(crate) tags: &'static [&'static str],
     /// Members after `event_id`, minified.
     pub(crate) rest: String,
 }
@@ -55,6 +70,8 @@ enum Fate {
 struct Entry {
     intent: Option<usize>,
     json: Option<Vec<u8>>,
+    /// When it was accepted, once its JSON is known.
+    at_ms: u64,
 }
 
 /// The twin.
@@ -86,11 +103,15 @@ impl Twin {
         self.groups.push(Group { first, count: wishes.len() as u64, fate: Fate::Unknown, base: None });
         for (index, wish) in wishes.into_iter().enumerate() {
             self.intents.push(Intent {
+                is_announcement: wish.is_announcement,
                 channel: wish.channel.to_owned(),
                 route: route(wish.channel, wish.kind),
+                workspace: wish.workspace.map(str::to_owned),
                 kind: wish.kind.to_owned(),
                 data: wish.data,
                 event_id: wish.event_id,
+                ids: wish.ids,
+                tags: wish.tags,
                 rest: wish.rest,
                 group,
                 index: index as u64,
@@ -148,24 +169,27 @@ impl Twin {
             assert!(known == json, "event {seq} differs from what others saw: {text}");
             return;
         }
-        let marker: usize =
-            number_after(text, "\"data\":{\"m\":").expect("every event of the play has a marker") as usize;
+        let marker = marker_of(text);
         let at_ms =
             number_after(text, ",\"timestamp\":").expect("an event has a time").wrapping_sub(self.unix_ms);
         let intent = &self.intents[marker];
         assert!((intent.asked_ms..=now_ms).contains(&at_ms), "event {seq} has the time of its acceptance");
         let event_id = intent.event_id.clone().unwrap_or_else(|| format!("{}-{seq}", self.epoch));
-        let expected = format!(
-            r#"{{"type":"event","seq":{seq},"channel":"{}","event":"{}","data":{},"timestamp":{},"event_id":"{event_id}"{}}}"#,
-            intent.channel,
-            intent.kind,
-            intent.data,
-            at_ms + self.unix_ms,
-            intent.rest,
-        );
+        let start = if intent.is_announcement {
+            format!(r#"{{"type":"system","seq":{seq},"message":{}"#, intent.data)
+        } else {
+            let (channel, kind) = (&intent.channel, &intent.kind);
+            format!(
+                r#"{{"type":"event","seq":{seq},"channel":"{channel}","event":"{kind}","data":{}"#,
+                intent.data
+            )
+        };
+        let timestamp = at_ms + self.unix_ms;
+        let expected = format!(r#"{start},"timestamp":{timestamp},"event_id":"{event_id}"{}}}"#, intent.rest);
         assert_eq!(text, expected, "event {seq}");
         self.place(seq, marker);
-        self.log[seq as usize - 1].json = Some(json.to_vec());
+        let entry = &mut self.log[seq as usize - 1];
+        (entry.json, entry.at_ms) = (Some(json.to_vec()), at_ms);
     }
 
     /// The event `seq` is the one with `marker`.
@@ -188,19 +212,31 @@ impl Twin {
         entry.intent = Some(marker);
     }
 
-    /// Where the event `seq` is matched, if it could be seen.
-    pub(crate) fn route(&self, seq: u64) -> Option<&str> {
-        self.intent(seq).map(|intent| intent.route.as_str())
+    /// The event `seq`, if it could be seen.
+    pub(crate) fn event(&self, seq: u64) -> Option<&Intent> {
+        let entry = self.log.get((seq as usize).checked_sub(1)?)?;
+        entry.intent.map(|marker| &self.intents[marker])
+    }
+
+    /// The event `seq` and when it was accepted, if its text is known.
+    pub(crate) fn dated(&self, seq: u64) -> Option<(&Intent, u64)> {
+        let entry = self.log.get((seq as usize).checked_sub(1)?)?;
+        entry.json.as_ref().and(entry.intent).map(|marker| (&self.intents[marker], entry.at_ms))
+    }
+
+    /// The number of the event whose text, in any words, is `text`; if the log was seen to have it.
+    pub(crate) fn seq_of(&self, text: &str) -> Option<u64> {
+        self.intents[marker_of(text)].seq
     }
 
     /// The kind of the event `seq`, if it could be seen.
     pub(crate) fn kind(&self, seq: u64) -> Option<&str> {
-        self.intent(seq).map(|intent| intent.kind.as_str())
+        self.event(seq).map(|intent| intent.kind.as_str())
     }
 
-    fn intent(&self, seq: u64) -> Option<&Intent> {
-        let entry = self.log.get((seq as usize).checked_sub(1)?)?;
-        entry.intent.map(|marker| &self.intents[marker])
+    /// The name of the log.
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
     }
 
     /// At the end of the play: groups are whole or not there at all.
@@ -216,6 +252,12 @@ impl Twin {
             }
         }
     }
+}
+
+/// The marker that the data of every event of the play begins with, in whatever words it is told.
+fn marker_of(text: &str) -> usize {
+    let marker = number_after(text, "{\"m\":").or_else(|| number_after(text, "\"announcement "));
+    marker.expect("every event of the play has a marker") as usize
 }
 
 /// The number that stands behind `name` in `text`, where it stands first.

@@ -1,11 +1,13 @@
 //! What publishers publish: random events, with their marks for the twin.
 
-use fanfare::sequencer::{Before, EventParts, Origin, Publication, Submission};
+use fanfare::sequencer::{Before, EventParts, Origin, Publication, Submission, WordList};
 use fanfare::words::channel::Channel;
 use fanfare::words::kind;
+use fanfare::words::workspace::Workspace;
 
-use crate::channels::{CHANNELS, KINDS};
+use crate::channels::{ANNOUNCEMENTS, CHANNELS, KINDS, own_workspace};
 use crate::context::Context;
+use crate::filter::WORKSPACES;
 use crate::random::Random;
 use crate::twin::Wish;
 
@@ -28,6 +30,27 @@ pub(crate) struct Envelope {
     pub(crate) event_id: Option<String>,
     /// Members after `event_id`.
     rest: String,
+    words: Words,
+    /// The workspace, where the publisher says it.
+    workspace: Option<&'static str>,
+}
+
+/// What filters look at.
+#[derive(Clone, Copy, Default)]
+struct Words {
+    /// As they are published, and as they are compared.
+    ids: (&'static str, &'static [&'static str]),
+    tags: (&'static str, &'static [&'static str]),
+}
+
+impl Words {
+    fn random(random: &Random) -> Words {
+        let ids: [(&str, &[&str]); 5] =
+            [("", &[]), (r#"["a",7]"#, &["a", "7"]), (r#"["b"]"#, &["b"]), ("[7]", &["7"]), (r#"[]"#, &[])];
+        let tags: [(&str, &[&str]); 4] =
+            [("", &[]), (r#"["t"]"#, &["t"]), (r#"["u","t"]"#, &["u", "t"]), (r#"["u"]"#, &["u"])];
+        Words { ids: random.pick(&ids), tags: random.pick(&tags) }
+    }
 }
 
 impl Envelope {
@@ -68,31 +91,63 @@ impl Wishes {
             let pad = "x".repeat(pad);
             let channel = CHANNELS[(turned + random.index(width)) % CHANNELS.len()];
             let event_id = (!plain && random.chance(100)).then(|| format!("own-{marker}"));
-            let rest =
-                if !plain && random.chance(100) { r#","ids":["a",7],"tags":["t"]"# } else { "" }.to_owned();
+            let words = if !plain && random.chance(300) { Words::random(random) } else { Words::default() };
+            let named = own_workspace(channel);
+            let says = !plain && width == CHANNELS.len() && random.chance(250);
+            let said = says.then(|| named_in(named, random));
+            let mut rest = String::new();
+            for (name, list) in [("ids", words.ids.0), ("tags", words.tags.0)] {
+                if !list.is_empty() {
+                    rest.push_str(&format!(r#","{name}":{list}"#));
+                }
+            }
+            rest.extend(said.map(|workspace| format!(r#","workspace":"{workspace}""#)));
             let data_minified = format!(r#"{{"m":{marker},"p":"{pad}"}}"#);
             let data = format!(r#"{{ "m" : {marker} , "p":"{pad}"}}"#);
             wishes.push(Wish {
+                is_announcement: false,
                 channel,
+                workspace: said.or(named),
                 kind: wire_kind,
                 data: data_minified.clone(),
                 event_id: event_id.clone(),
+                ids: words.ids.1,
+                tags: words.tags.1,
                 rest: rest.clone(),
             });
-            envelopes.push(Envelope { channel, kind, data, data_minified, event_id, rest });
+            let workspace = said;
+            envelopes.push(Envelope { channel, kind, data, data_minified, event_id, rest, words, workspace });
         }
         let group = twin.intend(wishes, context.now_ms.get());
         Wishes { group, envelopes }
     }
 }
 
+/// The workspace that a publisher says: the channel's own, or any.
+fn named_in(named: Option<&'static str>, random: &Random) -> &'static str {
+    named.unwrap_or_else(|| random.pick(WORKSPACES))
+}
+
 /// Somebody in the same process publishes a batch, and does not wait for an answer.
 pub(crate) fn publish_inside(context: &Context, count: usize) {
-    let wishes = Wishes::new(context, count, true);
+    let plain = context.random.chance(300);
+    let wishes = Wishes::new(context, count, plain);
     let publications = wishes.envelopes.iter().map(|envelope| {
         let channel = Channel::parse(envelope.channel).expect("a channel");
         let kind = kind::normalise(envelope.kind).expect("a kind");
-        let parts = EventParts::new(&channel, &kind, envelope.data_minified.as_bytes());
+        let list = |(json, words): (&str, &[&str])| WordList {
+            json: json.as_bytes().to_vec(),
+            words: words.iter().map(|&word| word.to_owned()).collect(),
+        };
+        let (ids, tags) = (list(envelope.words.ids), list(envelope.words.tags));
+        let workspace = envelope.workspace.and_then(Workspace::parse);
+        let parts = EventParts {
+            event_id: envelope.event_id.as_deref(),
+            ids: &ids,
+            tags: &tags,
+            workspace: workspace.as_ref(),
+            ..EventParts::new(&channel, &kind, envelope.data_minified.as_bytes())
+        };
         Publication::new(&parts).expect("a workspace of its own")
     });
     let submission = Submission::publish(Origin::NOBODY, publications.collect());
@@ -100,6 +155,31 @@ pub(crate) fn publish_inside(context: &Context, count: usize) {
     context.trace(|| format!("{count} events from inside: {outcome:?}"));
     if outcome.is_err() {
         context.twin.borrow_mut().refused(wishes.group);
+    }
+}
+
+/// Somebody in the same process has something announced to everybody.
+pub(crate) fn announce_inside(context: &Context) {
+    let mut twin = context.twin.borrow_mut();
+    let message = format!("announcement {}", twin.next_marker());
+    let wish = Wish {
+        is_announcement: true,
+        channel: ANNOUNCEMENTS,
+        workspace: None,
+        kind: "system",
+        data: format!("\"{message}\""),
+        event_id: None,
+        ids: &[],
+        tags: &[],
+        rest: String::new(),
+    };
+    let group = twin.intend(vec![wish], context.now_ms.get());
+    let publications = std::iter::once(Publication::announcement(&message)).collect();
+    let outcome =
+        context.hub.submit(Submission::publish(Origin::NOBODY, publications), context.now().unix_ms);
+    context.trace(|| format!("{message}: {outcome:?}"));
+    if outcome.is_err() {
+        twin.refused(group);
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod collect;
 pub(crate) mod http;
 pub(crate) mod local;
 pub(crate) mod process;
