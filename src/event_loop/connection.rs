@@ -61,8 +61,6 @@ pub(super) struct Connection<L> {
     pub(super) filter: Option<Arc<Filter>>,
     /// Older events that it is being sent before it goes on from `next`; its input waits meanwhile.
     pub(super) replay: Option<Box<Replay>>,
-    /// The loop's position when it became a stream.
-    pub(super) opened_at: u64,
     /// Who it is, once it is a stream.
     pub(super) details: Option<Box<Details>>,
     /// The last request waits for a service elsewhere: nothing is read until its answer is there.
@@ -241,7 +239,6 @@ impl<L> Connection<L> {
             subscriptions: SmallVec::new(),
             filter: None,
             replay: None,
-            opened_at: 0,
             details: None,
             awaits_service: false,
             delivered: 0,

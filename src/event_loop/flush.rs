@@ -227,7 +227,9 @@ impl<L: Link> EventLoop<L> {
         } else {
             // Its socket is full of answers: the events wait in the log.
             connection.delivery = Delivery::Lagging;
-            connection.next = batch.ends.first().map(|(seq, _)| *seq).or(batch.rest).unwrap_or(position);
+            let first = batch.ends.first().map(|(seq, _)| *seq).or(batch.rest).unwrap_or(position);
+            // It may have begun beyond where the loop stands.
+            connection.next = first.max(next);
         }
     }
 

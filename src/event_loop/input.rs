@@ -356,7 +356,8 @@ impl<L: Link> EventLoop<L> {
         match message {
             Message::Text(text) => self.command(key, text),
             // The reference dialects never had an answer to it.
-            Message::Binary(_) if connection.speech.dialect != Dialect::Native => {}
+            Message::Binary(_)
+                if !matches!(connection.speech.dialect, Dialect::Native | Dialect::CloudEvents) => {}
             Message::Binary(_) => self.refuse(key, "bad_message", "binary messages are not understood", None),
             Message::Ping(payload) => {
                 push_pong(connection.out.tail(), payload);

@@ -127,6 +127,10 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn part(&mut self, key: usize) {
         self.end_subscriptions(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if matches!(connection.session, Session::Closing) {
+            // Goodbye was said; its moment must not begin anew.
+            return;
+        }
         connection.session = Session::Closing;
         connection.deaf = false;
         // As long as it takes our last words only a stall ends it; the moment begins when they are out.
@@ -135,6 +139,7 @@ impl<L: Link> EventLoop<L> {
         connection.unread = Vec::new();
         connection.waiting.clear();
         connection.ready_bytes = 0;
+        connection.awaits_service = false;
         self.want_flush(key);
         self.remind(key);
     }

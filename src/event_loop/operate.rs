@@ -17,7 +17,7 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn answer_question(&mut self, question: &Question) {
         let parts = match &question.about {
             About::Clients { limit } => {
-                let streams = self.connections.iter().filter(|(_, one)| one.details.is_some());
+                let streams = self.connections.iter().filter(|(_, one)| one.delivery != Delivery::None);
                 // One more than asked for says that there are more.
                 streams.take(limit + 1).map(|(key, one)| self.client_json(key, one)).collect()
             }
@@ -80,9 +80,13 @@ impl<L: Link> EventLoop<L> {
 
     /// Lets go of whoever is meant; returns an entry for each.
     fn disconnect(&mut self, whom: &Whom) -> Vec<String> {
-        let is_meant = |key: usize, connection: &Connection<L>| match whom {
-            Whom::Client(id) => connection.details.is_some() && *id == self.client_id(key, connection),
-            Whom::User(user) => connection.user() == Some(user),
+        let is_meant = |key: usize, connection: &Connection<L>| {
+            // Whoever is only saying goodbye is none of them any more.
+            connection.delivery != Delivery::None
+                && match whom {
+                    Whom::Client(id) => *id == self.client_id(key, connection),
+                    Whom::User(user) => connection.user() == Some(user),
+                }
         };
         let meant = self.connections.iter().filter(|(key, connection)| is_meant(*key, connection));
         let keys: Vec<usize> = meant.map(|(key, _)| key).collect();

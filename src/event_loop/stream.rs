@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::connection::{Delivery, Details, Older, Replay, Session, Speech};
+use super::connection::{Connection, Delivery, Details, Older, Replay, Session, Speech};
 use super::{EventLoop, Link};
 use crate::log::Form;
 use crate::reader::{Selector, Sieve, Start, Subscription, newest, start};
@@ -16,7 +16,7 @@ use crate::session::wish::Wish;
 use crate::wire::http::{RequestHead, ResponseContext, websocket_accept};
 use crate::wire::sse::push_stream_head;
 use crate::wire::websocket::{Decoder, WebSocketLimits, push_text};
-use crate::words::channel::{ANNOUNCEMENTS, Pattern};
+use crate::words::channel::Pattern;
 use crate::words::cursor::{Gap, Since};
 use crate::words::dialect::Dialect;
 use crate::words::filter::Filter;
@@ -109,7 +109,7 @@ impl<L: Link> EventLoop<L> {
             Some(gap) => self.tell_gap(key, gap),
             // The first id moves the client's cursor at once, so that a reconnect before the first event misses nothing.
             // A client that first gets the newest events asks for them again in that case.
-            None if list.is_none() && wish.dialect != Dialect::Engram => {
+            None if list.as_ref().is_none_or(Vec::is_empty) && wish.dialect != Dialect::Engram => {
                 self.tell_cursor(key, begin.next - 1)
             }
             None => {}
@@ -134,7 +134,6 @@ impl<L: Link> EventLoop<L> {
         connection.clock.event_ms = now_ms;
         connection.clock.ping_ms = now_ms;
         connection.clock.until_ms = u64::MAX;
-        connection.opened_at = position;
         connection.details = Some(Box::new(details));
         connection.next = position;
         connection.delivery = Delivery::Live;
@@ -156,7 +155,8 @@ impl<L: Link> EventLoop<L> {
         let mut added: SmallVec<[Subscription; 1]> = SmallVec::new();
         for (pattern, _) in wanted {
             let is_same = |held: &Subscription| held.pattern == *pattern && held.filter == filter;
-            let is_held = connection.subscriptions.iter().any(is_same);
+            // What is held already is asked for anew only for the sake of older events.
+            let is_held = since.is_none() && last.is_none() && connection.subscriptions.iter().any(is_same);
             if !is_held && !added.iter().any(|held| held.pattern == *pattern) {
                 added.push(Subscription::new(pattern.clone(), filter.clone(), own.as_deref(), position));
             }
@@ -168,7 +168,8 @@ impl<L: Link> EventLoop<L> {
             let message = limit_message(limits);
             return self.refuse(key, "subscription_limit", &message, id);
         }
-        let is_first = connection.subscriptions.is_empty() && !self.was_announced_since(connection.opened_at);
+        // Whoever has had an event cannot begin again outside a bracket.
+        let is_first = connection.subscriptions.is_empty() && connection.delivered == 0;
         if let Some(count) = last {
             return match self.newest(&added, own.as_deref(), count, position) {
                 Err(error) => self.refuse(key, "too_many", &error.to_string(), id),
@@ -182,6 +183,9 @@ impl<L: Link> EventLoop<L> {
             // What is lost from the connection's own position on, the stream itself will name.
             let Start { next, gap } = begin.before(position);
             if next < position || gap.is_some() {
+                for held in &mut added {
+                    held.from = next;
+                }
                 let what = Older::Range { next, end: position };
                 return self.bracket(key, wanted, added, what, gap, id);
             }
@@ -267,13 +271,6 @@ impl<L: Link> EventLoop<L> {
         let patterns: SmallVec<[Pattern; 4]> = added.iter().filter_map(|held| held.scoped.clone()).collect();
         let selector = Selector::new(&patterns, names, Sieve { filter: own, subscriptions: added });
         newest(&self.hub.log, &selector, count, end)
-    }
-
-    /// Whether there was an announcement at or after `seq`.
-    fn was_announced_since(&self, seq: u64) -> bool {
-        let names = self.hub.log.names();
-        let id = names.as_ref().as_ref().and_then(|names| names.id(ANNOUNCEMENTS));
-        id.is_some_and(|id| seq <= self.hub.log.head_of(id))
     }
 
     /// Ends subscriptions; of what is not held there is nothing to end.
@@ -363,10 +360,13 @@ impl<L: Link> EventLoop<L> {
 
     /// Adds subscriptions; one whose pattern is held already takes its place.
     pub(super) fn add_subscriptions(&mut self, key: usize, added: SmallVec<[Subscription; 1]>) {
-        for new in added {
+        for mut new in added {
             let Some(connection) = self.connections.get_mut(key) else { return };
             let place = connection.subscriptions.iter().position(|held| held.pattern == new.pattern);
             let old = place.map(|at| connection.subscriptions.remove(at));
+            if let Some(same) = old.as_ref().filter(|old| old.filter == new.filter) {
+                new.from = new.from.min(same.from);
+            }
             connection.subscriptions.push(new.clone());
             // First the new one: whoever only changes a filter has never been away.
             self.tell_entry(key, &new);
@@ -396,7 +396,13 @@ impl<L: Link> EventLoop<L> {
         self.table_changed = true;
     }
 
+    /// Takes a pattern of the connection out of the table; announcements reach every stream, also one that had asked
+    /// for them besides.
     pub(super) fn leave(&mut self, key: usize, pattern: &Pattern) {
+        let is_stream = |connection: &Connection<L>| connection.delivery != Delivery::None;
+        if *pattern == Pattern::announcements() && self.connections.get(key).is_some_and(is_stream) {
+            return;
+        }
         self.table.unsubscribe(pattern, key as u32);
         self.fan_out.forget(&self.hub.log, pattern);
         self.table_changed = true;

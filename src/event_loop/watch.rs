@@ -124,6 +124,10 @@ impl<L: Link> EventLoop<L> {
     fn tell_occupancy(&mut self, kind: &'static str, pattern: &Pattern) {
         let mut data = b"{\"channel\":".to_vec();
         push_string(&mut data, pattern.name());
+        if let Some(scope) = pattern.scope() {
+            data.extend_from_slice(b",\"workspace\":");
+            push_string(&mut data, scope);
+        }
         data.push(b'}');
         self.tell("sys:channels", kind, None, &data);
     }

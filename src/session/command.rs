@@ -85,8 +85,8 @@ impl Verb {
                 let own = filter.as_ref().and_then(|filter| filter.scope.as_ref());
                 patterns.iter().try_for_each(|(pattern, _)| read(pattern, reading.scope, own))
             }
-            // What is held already is read elsewhere from then on.
-            Verb::Filter(filter) if filter.scope.is_some() => {
+            // What is held already is read elsewhere from then on: outside of all workspaces, if it names none.
+            Verb::Filter(filter) if filter.scope.as_ref() != reading.scope => {
                 reading.held.iter().try_for_each(|(pattern, own)| read(pattern, filter.scope.as_ref(), *own))
             }
             Verb::Publish(publication) => {
@@ -308,6 +308,26 @@ mod tests {
         check("{}", Err("bad_message"));
         check("[]", Err("bad_message"));
         check("nonsense", Err("bad_message"));
+    }
+
+    #[test]
+    fn what_a_filter_makes_readable_is_asked_for() {
+        let (held, acme) = (Pattern::parse("t:a").unwrap(), Scope::parse("acme").unwrap());
+        let reading = Reading { scope: Some(&acme), held: &[(&held, None)] };
+        let check = |text: &str, expected: Option<&Scope>| {
+            let mut asked = Vec::new();
+            let verb = parse(text, &Limits::default()).unwrap().verb;
+            let outcome = verb.each_act(reading, |act| {
+                asked.push(format!("{act:?}"));
+                Ok::<(), ()>(())
+            });
+            assert_eq!(outcome, Ok(()));
+            assert_eq!(asked, [format!("{:?}", Act::Read { pattern: &held, scope: expected })], "{text}");
+        };
+        check(r#"{"type":"filter","filter":{"workspace":"other"}}"#, Scope::parse("other").as_ref());
+        // It leaves the workspace: what belongs to none is read from then on.
+        check(r#"{"type":"filter","filter":{}}"#, None);
+        check(r#"{"type":"subscribe","channel":"t:a"}"#, Some(&acme));
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub(super) fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<(Wish, 
             _ => {}
         }
     }
+    if wish.last.is_some() && wish.since.is_some() {
+        return Err(refused(400, "bad_last", "'last' says by itself where to begin."));
+    }
     if wish.last.is_none() {
         wish.since.get_or_insert(Since::Earliest);
     }

@@ -89,7 +89,7 @@ impl Channel {
 /// The workspace that a channel or pattern of the namespace `memory` names.
 fn own_workspace(name: &str) -> Option<&str> {
     let path = name.strip_prefix("memory:")?;
-    path.split('/').next().filter(|segment| *segment != "*")
+    path.split('/').next().filter(|segment| !segment.contains('*'))
 }
 
 /// What an event is matched on, kept under and linked by: `[workspace "@"] channel`. Cheap to clone.
@@ -503,6 +503,7 @@ mod tests {
         check("memory:acme", "*", "memory:acme", "acme", true);
         check("memory:acme", "other", "memory:acme", "", false);
         check("memory:*", "", "memory:acme", "", false);
+        check("memory:**", "acme", "memory:acme/x", "", true);
         check("memory:*", "acme", "memory:acme", "", true);
         check("*", "", "memory:acme", "", false);
     }

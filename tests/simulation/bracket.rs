@@ -20,6 +20,7 @@ pub(crate) struct Bracket {
     cursor: u64,
     newest: Option<Newest>,
     has_begun: bool,
+    had_event: bool,
 }
 
 impl Bracket {
@@ -37,7 +38,7 @@ impl Bracket {
         let what = || format!("{name} asked for {since:?} between {asked:?} and {now:?}, gets {from}..={to}");
         // What is older than the stream itself may all be gone.
         let is_oldest = (asked.oldest..=now.oldest).contains(&from) || (from == to + 1 && from <= now.oldest);
-        let is_due = !holdings.is_empty() || holdings.may_have_announced(&context.twin.borrow());
+        let is_due = holdings.has_begun();
         let mut newest = None;
         match &since {
             Since::Now => panic!("nothing to replay: {}", what()),
@@ -58,7 +59,17 @@ impl Bracket {
             _ => from - 1,
         };
         context.tally.count(if newest.is_some() { "bracket of the newest" } else { "bracket" });
-        Bracket { name: name.to_owned(), added, since, from, to, cursor, newest, has_begun: false }
+        Bracket {
+            name: name.to_owned(),
+            added,
+            since,
+            from,
+            to,
+            cursor,
+            newest,
+            has_begun: false,
+            had_event: false,
+        }
     }
 
     /// Where the connection's own stream stands.
@@ -108,6 +119,7 @@ impl Bracket {
             newest.got(&twin, seq, |event| holdings.any_gets(&self.added, event));
         }
         context.tally.count("event in a bracket");
+        self.had_event = true;
         self.cursor = seq;
     }
 
@@ -153,6 +165,11 @@ impl Bracket {
         self.pass_over(context, holdings, told + 1, "its end");
         let is_empty = self.newest.is_some() && !self.has_begun;
         assert!(!is_empty || self.from == told + 1, "{}: of nothing, and from {}", self.name, self.from);
-        holdings.add(self.added, Begin::after(told), told);
+        // A range is covered from its beginning on; the newest of each channel are not all there was.
+        let covered = if self.newest.is_some() { told } else { self.from - 1 };
+        holdings.add(self.added, Begin::after(told), covered);
+        if self.had_event {
+            holdings.note_event();
+        }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) struct Holdings {
     /// The connection's own filter. Where a change is not answered there are several that may hold.
     own: Vec<Own>,
     announced: Option<Begin>,
-    had_announcement: bool,
+    had_event: bool,
 }
 
 /// One subscription.
@@ -95,11 +95,19 @@ impl Holdings {
         unknown
     }
 
-    /// The subscriptions to `texts` that are not held yet in this very form.
-    pub(crate) fn added(&self, texts: &[&'static str], filter: &Option<Filter>, begin: Begin) -> Vec<Held> {
+    /// The subscriptions to `texts` that are not held yet in this very form; or all of them, for the sake of what is
+    /// older (`anew`).
+    pub(crate) fn added(
+        &self,
+        texts: &[&'static str],
+        filter: &Option<Filter>,
+        begin: Begin,
+        anew: bool,
+    ) -> Vec<Held> {
         let mut added: Vec<Held> = Vec::new();
         for pattern in texts.iter().map(|text| canonical(text)) {
-            let is_held = self.held.iter().any(|held| held.pattern == pattern && held.filter == *filter);
+            let is_same = |held: &Held| held.pattern == pattern && held.filter == *filter;
+            let is_held = !anew && self.held.iter().any(is_same);
             if !is_held && added.iter().all(|held| held.pattern != pattern) {
                 let filter = filter.clone();
                 added.push(Held { pattern, filter, begin, covers_from: begin.must_after + 1 });
@@ -108,12 +116,33 @@ impl Holdings {
         added
     }
 
-    /// Adds subscriptions, in the place of those with the same patterns; they cover what comes after `told`.
+    /// Adds subscriptions, in the place of those with the same patterns; they cover what comes after `told`, and what
+    /// the same ones covered before.
     pub(crate) fn add(&mut self, added: Vec<Held>, begin: Begin, told: u64) {
         for new in added {
-            self.held.retain(|held| held.pattern != new.pattern);
-            self.held.push(Held { begin, covers_from: told + 1, ..new });
+            let mut new = Held { begin, covers_from: told + 1, ..new };
+            if let Some(at) = self.held.iter().position(|held| held.pattern == new.pattern) {
+                let old = self.held.remove(at);
+                if old.filter == new.filter {
+                    let begin = Begin {
+                        may_after: old.begin.may_after.min(begin.may_after),
+                        must_after: old.begin.must_after.min(begin.must_after),
+                    };
+                    new = Held { begin, covers_from: new.covers_from.min(old.covers_from), ..new };
+                }
+            }
+            self.held.push(new);
         }
+    }
+
+    /// The connection was sent an event.
+    pub(crate) fn note_event(&mut self) {
+        self.had_event = true;
+    }
+
+    /// Whether older events of added channels come in brackets: it holds something, or was sent an event.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.held.is_empty() || self.had_event
     }
 
     /// Ends the subscription to the canonical `pattern`.
@@ -165,7 +194,6 @@ impl Holdings {
         let is_announced = self.announces(event, seq, |begin| begin.may_after);
         if let Some(begin) = self.announced.as_mut().filter(|_| is_announced) {
             begin.must_after = begin.must_after.min(seq);
-            self.had_announcement = true;
         }
         let (held, own) = (&mut self.held, &self.own);
         let mut is_wanted = is_announced;
@@ -191,19 +219,6 @@ impl Holdings {
 
     fn announces(&self, event: &Intent, seq: u64, after: impl Fn(&Begin) -> u64) -> bool {
         event.is_announcement && self.announced.as_ref().is_some_and(|begin| after(begin) < seq)
-    }
-
-    /// Whether there may have been an announcement since the connection began.
-    pub(crate) fn may_have_announced(&self, twin: &Twin) -> bool {
-        let Some(begin) = self.announced else { return false };
-        (begin.may_after + 1..twin.end()).any(|seq| twin.event(seq).is_none_or(|event| event.is_announcement))
-    }
-
-    /// Whether it had one, or one before `end` is due to it.
-    pub(crate) fn has_announced(&self, twin: &Twin, end: u64) -> bool {
-        let Some(begin) = self.announced else { return false };
-        let is_announcement = |seq| twin.event(seq).is_some_and(|event| event.is_announcement);
-        self.had_announcement || (begin.must_after + 1..end).any(is_announcement)
     }
 
     /// Whether a subscription gets `event`, whenever it began.

@@ -142,14 +142,14 @@ impl Receiver {
     pub(crate) fn subscribed_somewhere(&mut self, context: &Context, texts: &[&'static str]) {
         let must_after = context.twin.borrow().end() - 1;
         let begin = Begin { may_after: self.cursor, must_after };
-        let added = self.holdings.added(texts, &None, begin);
+        let added = self.holdings.added(texts, &None, begin, false);
         self.holdings.add(added, begin, must_after);
     }
 
     /// A stream begins after the event `seq`, without saying so.
     pub(crate) fn resumed(&mut self, texts: &[&'static str], seq: u64) {
         let begin = Begin::after(seq);
-        let added = self.holdings.added(texts, &None, begin);
+        let added = self.holdings.added(texts, &None, begin, false);
         self.holdings.add(added, begin, seq);
         self.holdings.open(begin);
         self.cursor = seq;
@@ -164,7 +164,7 @@ impl Receiver {
 
     /// What is read begins with the newest events of each channel, looked up somewhere in `low..=high`.
     pub(crate) fn begin_newest(&mut self, texts: &[&'static str], count: usize, low: u64, high: u64) {
-        let added = self.holdings.added(texts, &None, Begin::after(0));
+        let added = self.holdings.added(texts, &None, Begin::after(0), false);
         self.holdings.add(added, Begin::after(0), 0);
         self.newest = Some(Newest::new(count, low, high));
     }
@@ -198,21 +198,11 @@ impl Receiver {
             return bracket.end(context, &mut self.holdings, told);
         }
         // On a connection that has begun, what is asked for from here on begins here like anything else.
-        let holds = !self.holdings.is_empty();
-        let has_announced = self.holdings.has_announced(&context.twin.borrow(), asked.published);
-        let has_begun = holds || self.holdings.may_have_announced(&context.twin.borrow());
-        let is_from_here = match &since {
-            Since::Now => holds,
-            Since::After(seq, _) => {
-                holds || (told < *seq && *seq < asked.published) || (*seq < told && has_announced)
-            }
-            Since::Earliest => holds || told + 1 < asked.oldest,
-            Since::Foreign(_) => false,
-            Since::Last(_) => panic!("{}: the newest come in a bracket", self.name),
-        };
-        if has_begun && is_from_here {
+        let anew = since != Since::Now;
+        let is_elsewhere = matches!(since, Since::Foreign(_) | Since::Last(_));
+        if self.holdings.has_begun() && !is_elsewhere {
             self.position(context, told, "subscribed");
-            let added = self.holdings.added(texts, filter, Begin::after(told));
+            let added = self.holdings.added(texts, filter, Begin::after(told), anew);
             let (oldest, twin) = (context.hub.log.oldest(), context.twin.borrow());
             match &since {
                 Since::Earliest => assert!(told < oldest, "{}: {told} with {oldest}", self.name),
@@ -237,11 +227,9 @@ impl Receiver {
             Since::After(seq, _) => (*seq).min(told),
             _ => told,
         };
-        let added = self.holdings.added(texts, filter, Begin::after(after));
+        let added = self.holdings.added(texts, filter, Begin::after(after), anew);
         self.holdings.add(added, Begin::after(after), told);
-        // Where it may have begun already, it may have had its announcements too.
-        let must_after = if has_begun { told } else { after };
-        self.holdings.open(Begin { may_after: after, must_after });
+        self.holdings.open(Begin::after(after));
         self.opening = Some(Opening { since, told, asked });
     }
 
@@ -255,7 +243,7 @@ impl Receiver {
         (from, to): (u64, u64),
     ) {
         self.position(context, to, "a replay");
-        let added = self.holdings.added(texts, filter, Begin::after(to));
+        let added = self.holdings.added(texts, filter, Begin::after(to), true);
         self.bracket = Some(Bracket::new(context, &self.name, &self.holdings, added, asked, (from, to)));
     }
 
@@ -304,12 +292,8 @@ impl Receiver {
                 Since::Earliest => assert!(gap.is_none() && is_oldest, "{}", what()),
                 Since::Foreign(_) | Since::Last(_) => panic!("no gap: {}", what()),
                 Since::After(seq, _) => {
-                    let has_begun = || self.holdings.may_have_announced(&context.twin.borrow());
-                    assert!(*seq < now.published && (*seq <= told || has_begun()), "{}", what());
-                    if told < *seq {
-                        // It stood here when it asked for what is ahead.
-                        assert!(gap.is_none(), "{}", what());
-                    } else if *seq == told {
+                    assert!(*seq < now.published && *seq <= told, "{}", what());
+                    if *seq == told {
                         assert!(asked.oldest <= seq + 1 && gap.is_none(), "{}", what());
                     } else {
                         assert!(is_oldest, "{}", what());
@@ -346,6 +330,7 @@ impl Receiver {
         self.pass_over(context, seq, "an event");
         let twin = context.twin.borrow();
         assert!(self.holdings.accept(&twin, seq), "{} does not want {seq}", self.name);
+        self.holdings.note_event();
         if let Some(newest) = &mut self.newest {
             newest.got(&twin, seq, |event| self.holdings.gets(event));
         }

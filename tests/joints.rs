@@ -1,0 +1,219 @@
+//! Joints that sockets show too seldom: one loop, driven by hand, over a link that takes what the test lets it take.
+
+mod support;
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, IoSlice};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fanfare::event_loop::{ConnectionId, EventLoop, Link, Now};
+use fanfare::hub::Hub;
+use fanfare::sequencer::{EventParts, Origin, Publication, Sequencer, Step, Submission};
+use fanfare::session::request::Door;
+use fanfare::sync::bell::Waker;
+use fanfare::words::channel::Channel;
+use fanfare::words::cursor::Epoch;
+use fanfare::words::limits::Limits;
+use support::websocket::frame;
+
+/// What lies between the server and a client.
+#[derive(Default)]
+struct Wire {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// How many bytes more the server may write.
+    room: usize,
+}
+
+struct TestLink(Rc<RefCell<Wire>>);
+
+impl Link for TestLink {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.0.borrow_mut();
+        let count = wire.input.len().min(into.len());
+        if count == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        into[..count].copy_from_slice(&wire.input[..count]);
+        wire.input.drain(..count);
+        Ok(count)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut wire = self.0.borrow_mut();
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(wire.room).collect();
+        if bytes.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        wire.room -= bytes.len();
+        wire.output.extend_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    fn finish(&mut self) {}
+}
+
+struct Nobody;
+
+impl Waker for Nobody {
+    fn wake(&self) {}
+}
+
+/// A server of one loop, and one client.
+struct Scene {
+    hub: Arc<Hub>,
+    sequencer: Sequencer,
+    event_loop: EventLoop<TestLink>,
+    wire: Rc<RefCell<Wire>>,
+    id: ConnectionId,
+    now: Now,
+}
+
+impl Scene {
+    fn new(limits: Limits) -> Scene {
+        let (hub, sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![Box::new(Nobody)], false);
+        let now = Now { mono_ms: 1000, unix_ms: 1000 };
+        let mut event_loop = EventLoop::new(Arc::clone(&hub), Arc::default(), 0, None, now);
+        let wire: Rc<RefCell<Wire>> = Rc::default();
+        let id = event_loop.accept(Door::Public, now, |_| TestLink(Rc::clone(&wire)));
+        Scene { hub, sequencer, event_loop, wire, id, now }
+    }
+
+    /// Publishes `count` events on `t:a`, of which the loop learns when it turns.
+    fn publish(&mut self, count: usize) {
+        let channel = Channel::parse("t:a").unwrap();
+        let mut step = Step::default();
+        for _ in 0..count {
+            let publication = Publication::new(&EventParts::new(&channel, "k", b"1")).unwrap();
+            let submission = Submission::publish(Origin::NOBODY, std::iter::once(publication).collect());
+            self.hub.submit_own(submission).unwrap();
+            while self.sequencer.step(self.hub.ingest(), self.now.unix_ms, &mut step) {}
+        }
+    }
+
+    /// The client asks for `path`, and the loop turns once.
+    fn ask(&mut self, path: &str) {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    }
+
+    /// The client sends bytes, and the loop turns once.
+    fn send(&mut self, bytes: &[u8]) {
+        self.wire.borrow_mut().input.extend_from_slice(bytes);
+        self.event_loop.ready(self.id, true, false);
+        self.event_loop.turn(self.now);
+    }
+
+    /// The client takes so many bytes more; the loop turns until it has nothing to do.
+    fn take(&mut self, room: usize) {
+        self.wire.borrow_mut().room = room;
+        self.event_loop.ready(self.id, false, true);
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        for _ in 0..1000 {
+            self.event_loop.turn(self.now);
+            if !self.event_loop.has_work() {
+                return;
+            }
+        }
+        panic!("the loop always finds something to do");
+    }
+
+    /// The messages of these types so far, in order: type, and first and last number where it has them.
+    fn messages(&self, types: &[&str]) -> Vec<(String, u64, u64)> {
+        let wire = self.wire.borrow();
+        let text = String::from_utf8_lossy(&wire.output);
+        let starts = text.match_indices("{\"type\":\"").map(|(at, _)| &text[at..]);
+        let values = starts.filter_map(|rest| {
+            serde_json::Deserializer::from_str(rest).into_iter::<serde_json::Value>().next()?.ok()
+        });
+        let number = |value: &serde_json::Value| value.as_u64().unwrap_or_default();
+        values
+            .map(|value| {
+                let kind = value["type"].as_str().unwrap().to_owned();
+                (kind, number(&value["from"]), number(&value["to"]))
+            })
+            .filter(|(kind, ..)| types.contains(&kind.as_str()))
+            .collect()
+    }
+
+    /// The ids of the stream so far.
+    fn ids(&self) -> Vec<u64> {
+        let wire = self.wire.borrow();
+        let text = std::str::from_utf8(&wire.output).unwrap();
+        let ids = text.lines().filter_map(|line| line.strip_prefix("id: aaaaaaaa-"));
+        ids.map(|id| id.parse().unwrap()).collect()
+    }
+}
+
+const HANDSHAKE: &str = "GET /ws?channel=t:b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// More than a loop routes in one turn.
+const MANY: usize = 1500;
+
+#[test]
+fn who_begins_beyond_where_the_loop_stands_is_not_sent_what_lies_between() {
+    let mut scene = Scene::new(Limits::default());
+    // The answer fills the socket.
+    scene.ask("/health");
+    scene.publish(MANY);
+    scene.ask(&format!("/events?channel=t:a&since={MANY}"));
+    scene.publish(1);
+    scene.take(usize::MAX);
+    let last = MANY as u64;
+    assert_eq!(scene.ids(), [last, last + 1], "the cursor, and what comes after it");
+}
+
+#[test]
+fn a_goodbye_amid_the_newest_events_names_a_cursor_before_them() {
+    let mut scene = Scene::new(Limits::default());
+    scene.publish(3);
+    scene.turn();
+    scene.ask("/events?channel=t:a&last=3");
+    scene.hub.drain();
+    scene.turn();
+    scene.now.mono_ms += scene.hub.limits.drain_deadline.as_millis() as u64;
+    scene.turn();
+    scene.take(usize::MAX);
+    assert!(scene.wire.borrow().output.windows(6).filter(|bytes| bytes == b"retry:").count() == 2);
+    assert_eq!(scene.ids(), [0], "what was not sent is not behind the client's cursor");
+}
+
+#[test]
+fn a_gap_within_a_bracket_ends_with_it() {
+    let mut scene = Scene::new(Limits { retain_events: 100, ..Limits::default() });
+    scene.publish(90);
+    scene.turn();
+    scene.take(usize::MAX);
+    scene.send(HANDSHAKE.as_bytes());
+    scene.turn();
+    scene.wire.borrow_mut().room = 0;
+    scene.send(&frame(0x81, br#"{"type":"subscribe","channel":"t:a","since":"earliest"}"#));
+    // The log overtakes it before it has had any of them.
+    scene.publish(9000);
+    scene.turn();
+    scene.take(usize::MAX);
+    let told = scene.messages(&["replay", "subscribed", "gap"]);
+    let expected =
+        [("subscribed", 0, 0), ("replay", 1, 90), ("gap", 1, 90), ("subscribed", 0, 0), ("gap", 91, 8990)];
+    let told: Vec<(&str, u64, u64)> =
+        told.iter().map(|(kind, from, to)| (kind.as_str(), *from, *to)).collect();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_drain_does_not_prolong_the_goodbye_of_who_does_not_close() {
+    let mut scene = Scene::new(Limits::default());
+    scene.take(usize::MAX);
+    scene.send(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    scene.turn();
+    scene.hub.drain();
+    scene.turn();
+    // Its moment, and what the timers' wheel may add to it.
+    scene.now.mono_ms += scene.hub.limits.linger_max.as_millis() as u64 + 1000;
+    scene.turn();
+    assert_eq!(scene.event_loop.connections(), 0);
+}
