@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
+use crate::audience::Audience;
 use crate::counters::{Counters, Traffic};
 use crate::log::{BATCH_EVENTS_MAX, ChannelId, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
 use crate::mail::Letter;
@@ -46,6 +47,8 @@ pub struct Hub {
     pub presence: Presence,
     /// Which patterns are subscribed to, if that is told.
     pub occupancy: Presence,
+    /// Who waits and reads in this process, without a loop.
+    pub audience: Audience,
 }
 
 /// What a loop shows to the others.
@@ -67,7 +70,8 @@ pub struct Desk {
 }
 
 impl Hub {
-    /// The middle of a server with one loop per waker, and its sequencer. `inline`: the only loop will run it.
+    /// The middle of a server with one loop per waker, and its sequencer. `inline`: the only loop will run it. Without
+    /// wakers it is the middle of an engine alone.
     ///
     /// # Panics
     /// If [`Limits::check`] refuses the limits, or a sequencer is to sit inline in one of several loops.
@@ -103,6 +107,7 @@ impl Hub {
             counters: Counters::default(),
             presence: Presence::default(),
             occupancy: Presence::default(),
+            audience: Audience::default(),
             limits,
         };
         (Arc::new(hub), sequencer)
@@ -154,13 +159,16 @@ impl Hub {
     /// a subscriber. One fence for all.
     pub fn announce(&self, step: &Step, interest: &mut [Interest]) {
         for (origin, receipt) in &step.receipts {
-            if let Some(desk) = self.desks.get(origin.loop_index) {
+            if origin.is_in_process() {
+                self.audience.answer(receipt);
+            } else if let Some(desk) = self.desks.get(origin.loop_index) {
                 // Bounded by what the loop may have in flight, which it counts itself; it cannot be full.
                 let sent = desk.receipts.0.try_send(*receipt);
                 debug_assert!(sent.is_ok());
             }
         }
         fence_before_ring();
+        self.audience.ring(&self.log, step.first..step.end);
         for (index, desk) in self.desks.iter().enumerate() {
             if !desk.bell.is_asleep() {
                 continue;
@@ -199,6 +207,8 @@ impl Hub {
             fence_before_ring();
             desk.bell.ring();
         }
+        fence_before_ring();
+        self.audience.ring_all();
     }
 
     /// Whether the server is shutting down.

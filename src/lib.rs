@@ -3,13 +3,17 @@
 //! Layers, each importing only what stands before it: [`words`] and [`wire`] (names, and pure protocol code), [`payload`]
 //! (what events of built-in kinds carry), [`sync`], [`log`] and [`table`] (structures), [`reader`] (cursors into the log),
 //! [`sequencer`] and [`hub`] (who writes them, and what threads share), [`notify`] (what people are told one by one),
-//! [`session`] (what a connection says, as values), [`event_loop`] (connections), [`server`] and [`cli`] (sockets,
-//! threads, flags).
+//! [`session`] (what a connection says, as values), [`engine`] (all of it inside one process, without sockets),
+//! [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
 
+#[cfg(not(loom))]
+pub mod audience;
 #[cfg(not(loom))]
 pub mod cli;
 #[cfg(not(loom))]
 pub mod counters;
+#[cfg(not(loom))]
+pub mod engine;
 #[cfg(not(loom))]
 pub mod event_loop;
 #[cfg(not(loom))]

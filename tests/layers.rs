@@ -16,6 +16,18 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("counters", Some(&["sync"])),
     ("presence", Some(&[])),
     ("mail", Some(&["wire", "sync"])),
+    (
+        "audience",
+        Some(&[
+            "words",
+            "sync",
+            "log",
+            "table",
+            "sequencer::Done",
+            "sequencer::Receipt",
+            "sequencer::Refusal",
+        ]),
+    ),
     ("hub", None),
     ("notify", Some(&["words", "sequencer::EventParts", "sequencer::Publication"])),
     (
@@ -35,6 +47,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
             "notify",
         ]),
     ),
+    ("engine", None),
     ("web", Some(&["words", "wire"])),
     ("event_loop", None),
     ("server", None),

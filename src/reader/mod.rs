@@ -13,4 +13,4 @@ pub use newest::{TooMany, newest};
 pub use select::{Ahead, Selector, begin, select};
 pub use start::{Start, start};
 pub use subscription::{Sieve, Subscription};
-pub use view::EventView;
+pub use view::{EventText, EventView};

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::log::{Held, Pass};
 use crate::words::channel::ANNOUNCEMENTS;
 use crate::words::cursor::Epoch;
+use crate::words::labels::Labels;
 
 /// One event of the log, borrowed from a pass.
 #[derive(Clone, Debug)]
@@ -42,22 +43,63 @@ impl<'a> EventView<'a> {
         let (Held::Here(labels), Held::Here(json)) = (pass.labels(seq), pass.json(seq)) else {
             return Held::Lapped;
         };
-        let (data_start, data_len) = labels.data();
-        let after_seq = after_seq(json);
-        let data = json.get(after_seq + data_start..after_seq + data_start + data_len).unwrap_or(b"null");
+        let text = EventText { json, labels };
         let some = |text: &'a str| (!text.is_empty()).then_some(text);
         Held::Here(EventView {
             epoch,
             seq,
             timestamp_ms: slot.timestamp_ms,
-            channel: channel_of(&json[after_seq..]),
+            channel: text.channel(),
             kind: labels.kind(),
-            data,
+            data: text.data(),
             event_id: some(labels.event_id()),
             ids: labels.ids().collect(),
             tags: labels.tags().collect(),
             workspace: some(labels.workspace()),
         })
+    }
+}
+
+/// An event's JSON text and its labels, which say where things stand in it.
+#[derive(Clone, Copy, Debug)]
+pub struct EventText<'a> {
+    /// The JSON text.
+    pub json: &'a [u8],
+    /// The labels.
+    pub labels: Labels<'a>,
+}
+
+impl<'a> EventText<'a> {
+    /// Where it was published; an announcement's own channel for an announcement.
+    #[must_use]
+    pub fn channel(self) -> &'a str {
+        channel_of(&self.json[after_seq(self.json)..])
+    }
+
+    /// Its data: one JSON value on one line.
+    #[must_use]
+    pub fn data(self) -> &'a [u8] {
+        self.json.get(self.data_range()).unwrap_or(b"null")
+    }
+
+    /// The id that clients know it by: the publisher's own, or its cursor.
+    #[must_use]
+    pub fn event_id(self) -> &'a str {
+        match self.labels.event_id() {
+            "" => {
+                let after_data = self.json.get(self.data_range().end..).unwrap_or_default();
+                // Of `,"timestamp":…,"event_id":"…"` the sixth piece between quotes; a cursor has no escapes.
+                let cursor = after_data.split(|&b| b == b'"').nth(5);
+                cursor.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+            }
+            own => own,
+        }
+    }
+
+    fn data_range(self) -> std::ops::Range<usize> {
+        let (start, len) = self.labels.data();
+        let after_seq = after_seq(self.json);
+        after_seq + start..after_seq + start + len
     }
 }
 

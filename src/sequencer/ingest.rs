@@ -53,7 +53,7 @@ impl Submission {
 /// Who submitted, so that the receipt finds its way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The index of the loop, or [`Origin::NOBODY`].
+    /// The index of the loop; not one for [`Origin::NOBODY`] and [`Origin::in_process`].
     pub loop_index: usize,
     /// What the loop itself knows the submission by.
     pub token: u64,
@@ -62,6 +62,21 @@ pub struct Origin {
 impl Origin {
     /// A submission that nobody waits for.
     pub const NOBODY: Origin = Origin { loop_index: usize::MAX, token: 0 };
+
+    /// A thread of this process that waits with the ticket `token`.
+    #[must_use]
+    pub fn in_process(token: u64) -> Origin {
+        Origin { loop_index: Origin::IN_PROCESS, token }
+    }
+
+    /// Whether a thread of this process waits for the receipt.
+    #[must_use]
+    pub fn is_in_process(self) -> bool {
+        self.loop_index == Origin::IN_PROCESS
+    }
+
+    /// No loop has this index.
+    const IN_PROCESS: usize = usize::MAX - 1;
 }
 
 /// What became of a submission.

@@ -16,6 +16,7 @@ use anyhow::Context;
 
 pub use clock::Clock;
 
+use crate::engine::Engine;
 use crate::event_loop::EventLoop;
 use crate::hub::{Hub, run_sequencer};
 use crate::notify::{Delivery, Notifications, Store, Worker};
@@ -56,6 +57,7 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     /// Let go of before the worker is waited for, which ends with the last handle.
     notifications: Option<Notifications>,
+    engine: Engine,
 }
 
 impl Server {
@@ -86,6 +88,7 @@ impl Server {
         let settings = Settings { notifications: Some(notifications.clone()), ..config.settings };
         let settings = Arc::new(settings);
 
+        let engine = Engine::of_hub(Arc::clone(&hub), Box::new(move || clock.now().unix_ms));
         let mut server = Server {
             hub,
             address,
@@ -94,6 +97,7 @@ impl Server {
             others: Vec::new(),
             stop,
             notifications: Some(notifications),
+            engine,
         };
         server.others.push(spawn("notifications".into(), move || worker.run())?);
         let mut sequencer = Some(sequencer);
@@ -141,6 +145,13 @@ impl Server {
     #[must_use]
     pub fn notifications(&self) -> &Notifications {
         self.notifications.as_ref().expect("they are let go of by `join` alone")
+    }
+
+    /// The engine that the server runs on, for publishers and readers in the same process. Not for use on the server's
+    /// own threads.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The shared middle, for whoever wants to look in.

@@ -35,6 +35,11 @@ impl<W: Waker> Bell<W> {
         Bell { asleep: AtomicBool::new(false), waker }
     }
 
+    /// What wakes the sleeper.
+    pub fn waker(&self) -> &W {
+        &self.waker
+    }
+
     /// The sleeper says that it is about to block. It must look for work after this call, and block only if it finds none.
     pub fn lie_down(&self) {
         // Release: who sees it also sees what the sleeper showed before, such as its table. The fence below orders it

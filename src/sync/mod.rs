@@ -9,6 +9,7 @@
 mod arc_cell;
 pub mod bell;
 mod cell;
+pub mod seat;
 
 pub use arc_cell::{ArcCell, Loaded};
 pub use cell::SharedCell;

@@ -45,6 +45,14 @@ impl Channel {
     ///
     /// # Errors
     /// Says which rule the name breaks; the texts that reference system B fixes are kept word for word.
+    ///
+    /// ```
+    /// use fanfare::words::channel::Channel;
+    ///
+    /// assert_eq!(Channel::parse("repo:alice/demo/prs").unwrap().to_string(), "repo:alice/demo/prs");
+    /// let error = Channel::parse("repo:only").unwrap_err();
+    /// assert_eq!(error.to_string(), "repository channel requires owner/name format: only");
+    /// ```
     pub fn parse(name: &str) -> Result<Channel, ChannelError> {
         let path = check_shape(name)?;
         if path.split('/').any(|segment| segment.contains('*')) {
@@ -250,6 +258,15 @@ impl Pattern {
 
     /// Whether the channel of `route` or one of its ancestors is what this pattern says, in the workspace it says.
     /// Cost: one pass over both.
+    ///
+    /// ```
+    /// use fanfare::words::channel::Pattern;
+    ///
+    /// let pattern = Pattern::parse("repo:alice/*")?;
+    /// assert!(pattern.matches("repo:alice/demo") && pattern.matches("repo:alice/demo/prs"));
+    /// assert!(!pattern.matches("repo:bob/demo"));
+    /// # Ok::<(), fanfare::words::channel::ChannelError>(())
+    /// ```
     #[must_use]
     pub fn matches(&self, route: &str) -> bool {
         let mut names = route_steps(route);

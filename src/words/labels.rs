@@ -55,6 +55,12 @@ impl<'a> Labels<'a> {
         Labels(bytes)
     }
 
+    /// The labels as they were written.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Where the data stands in the event's JSON, counted from the end of its sequence number, and its length.
     #[must_use]
     pub fn data(self) -> (usize, usize) {

@@ -28,6 +28,11 @@ pub struct Limits {
     /// Namespaces that there are besides `repo`, `user`, `org` and `memory`; any, if nothing is said. Others: 400, error
     /// `bad_channel`.
     pub namespaces: Option<Vec<String>>,
+    /// Taps of this process at once. Beyond it opening one is an error.
+    pub taps_max: usize,
+    /// Clients in this process and registered filters at once. Beyond it connecting or registering is an error.
+    pub clients_max: usize,
+
     /// Custom kinds that filters may name besides those with a dot. Others: 400, error `unknown_event_type`.
     pub custom_kinds: Vec<String>,
 
@@ -156,6 +161,8 @@ impl Default for Limits {
             connections_max: 100_000,
             subscriptions_max: 100,
             namespaces: None,
+            taps_max: 1024,
+            clients_max: 10_000,
             custom_kinds: Vec::new(),
             request_line_bytes_max: 4096,
             head_bytes_max: 8192,
@@ -259,6 +266,10 @@ pub const LAST_EVENTS_MAX: usize = 4096;
 
 /// Descriptors looked at to find them. Beyond it: as above.
 pub const LAST_LOOKS_MAX: usize = 65_536;
+
+/// Threads of this process that may wait for the sequencer's answer at once. Beyond it a publish is refused as
+/// `overloaded`.
+pub const PUBLISHERS_MAX: usize = 256;
 
 /// Submissions that the sequencer takes in one step.
 pub const STEP_SUBMISSIONS_MAX: usize = 256;

@@ -7,4 +7,5 @@ pub mod filter;
 pub mod kind;
 pub mod labels;
 pub mod limits;
+pub mod subject;
 pub mod workspace;

@@ -9,6 +9,7 @@
 mod bell;
 mod hub;
 mod log;
+mod seat;
 
 use std::collections::BTreeSet;
 use std::io::Write;

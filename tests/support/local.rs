@@ -1,8 +1,10 @@
 //! A server inside the test, where its limits must be tiny.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare::hub::Hub;
 use fanfare::server::{Config, Server};
 use fanfare::session::settings::Settings;
 use fanfare::words::limits::Limits;
@@ -46,6 +48,11 @@ impl LocalServer {
         let server = Server::start(config).expect("the server starts");
         let (public, admin) = (server.address(), server.admin_address());
         LocalServer { server: Some(server), public, admin }
+    }
+
+    /// The server's shared middle.
+    pub(crate) fn hub(&self) -> Arc<Hub> {
+        Arc::clone(self.server.as_ref().unwrap().hub())
     }
 
     /// The name of the server's log.
