@@ -1,5 +1,7 @@
 //! Who is where, over all loops: for each channel its users, each with how many connections.
 //!
+//! # Contract   what `tell` hands on of a change is handed on before the next change of anything: so whoever is told
+//!   in that order knows who is where. It must be quick, and not look in here
 //! # Bounds   one entry per subscription that it is told of; what is left leaves nothing behind
 //! # Why not …   a lock-free map: subscriptions come and go on the control path, events never look in here
 
@@ -46,7 +48,7 @@ pub struct Change {
 
 impl Presence {
     /// A connection of `user` comes to `channel`.
-    pub fn enter(&self, channel: &str, user: Option<&str>) -> Change {
+    pub fn enter(&self, channel: &str, user: Option<&str>, tell: impl FnOnce(Change)) {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let room = match rooms.get_mut(channel) {
             Some(room) => room,
@@ -64,15 +66,15 @@ impl Presence {
                 *connections == 1
             }
         };
-        Change { of_user, of_room, users: room.users.len() }
+        tell(Change { of_user, of_room, users: room.users.len() });
     }
 
     /// A connection of `user` leaves `channel`, which it has entered before.
-    pub fn leave(&self, channel: &str, user: Option<&str>) -> Change {
+    pub fn leave(&self, channel: &str, user: Option<&str>, tell: impl FnOnce(Change)) {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(room) = rooms.get_mut(channel) else {
             debug_assert!(false, "nobody leaves {channel} without having entered");
-            return Change { of_user: false, of_room: false, users: 0 };
+            return;
         };
         let mut of_user = false;
         match user {
@@ -91,7 +93,7 @@ impl Presence {
         if change.of_room {
             rooms.remove(channel);
         }
-        change
+        tell(change);
     }
 
     /// Who is on `channel`.
@@ -115,17 +117,24 @@ mod tests {
     #[test]
     fn a_user_comes_with_the_first_connection_and_goes_with_the_last() {
         let presence = Presence::default();
-        let change = |of_user, of_room, users| Change { of_user, of_room, users };
-        assert_eq!(presence.enter("chat:a", Some("alice")), change(true, true, 1));
-        assert_eq!(presence.enter("chat:a", Some("alice")), change(false, false, 1));
-        assert_eq!(presence.enter("chat:a", None), change(false, false, 1));
-        assert_eq!(presence.enter("chat:a", Some("bob")), change(true, false, 2));
+        let enter = |user, of_user, of_room, users| {
+            let expected = Change { of_user, of_room, users };
+            presence.enter("chat:a", user, |change| assert_eq!(change, expected, "{user:?} comes"));
+        };
+        let leave = |user, of_user, of_room, users| {
+            let expected = Change { of_user, of_room, users };
+            presence.leave("chat:a", user, |change| assert_eq!(change, expected, "{user:?} goes"));
+        };
+        enter(Some("alice"), true, true, 1);
+        enter(Some("alice"), false, false, 1);
+        enter(None, false, false, 1);
+        enter(Some("bob"), true, false, 2);
         let room = presence.room("chat:a");
         assert_eq!((room.connections(), room.users["alice"], room.anonymous), (4, 2, 1));
-        assert_eq!(presence.leave("chat:a", Some("alice")), change(false, false, 2));
-        assert_eq!(presence.leave("chat:a", Some("alice")), change(true, false, 1));
-        assert_eq!(presence.leave("chat:a", None), change(false, false, 1));
-        assert_eq!(presence.leave("chat:a", Some("bob")), change(true, true, 0));
+        leave(Some("alice"), false, false, 2);
+        leave(Some("alice"), true, false, 1);
+        leave(None, false, false, 1);
+        leave(Some("bob"), true, true, 0);
         assert_eq!(presence.rooms(), 0, "nothing is left behind");
     }
 }

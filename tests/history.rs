@@ -195,3 +195,101 @@ fn without_a_window_there_is_no_history_but_a_gap() {
     let document = get(server.public, "/history?channel=t:a&after=3").json();
     assert_eq!(document["complete"], true);
 }
+
+#[test]
+fn the_newest_of_each_channel_may_be_asked_for() {
+    let server = ServerProcess::start(&[]);
+    let mut publisher = Publisher::connect(server.public);
+    publisher.publish("t:a", "1");
+    publisher.publish_many("t:b", 5);
+    publisher.publish("t:a/c", "1");
+    publisher.publish("u:a", "1");
+    let check = |query: &str, expected: &[u64], more: bool| {
+        let answer = get(server.public, &format!("/history?{query}"));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        assert_eq!(seqs(&answer), expected, "{query}");
+        let document = answer.json();
+        assert_eq!((&document["complete"], &document["more"]), (&json!(true), &json!(more)), "{query}");
+        document["next"].as_str().unwrap().to_owned()
+    };
+    check("channel=t:*&last=1", &[1, 6, 7], false);
+    check("channel=t:*&last=2", &[1, 5, 6, 7], false);
+    check("channel=t:b&last=3", &[4, 5, 6], false);
+    check("channel=t:b&last=99", &[2, 3, 4, 5, 6], false);
+    check("channel=t:none&last=1", &[], false);
+    check("channel=t:a,u:a&last=1", &[1, 7, 8], false);
+    // What does not fit into one answer is not lost: it is in the next.
+    let next = check("channel=t:*&last=2&limit=3", &[1, 5, 6], true);
+    check(&format!("channel=t:*&after={next}"), &[7], false);
+    get(server.public, "/history?channel=t:a&last=1&since=1").assert_problem(400, "bad_last", "both");
+}
+
+#[test]
+fn events_after_a_time_may_be_asked_for() {
+    let server = ServerProcess::start(&[]);
+    let mut publisher = Publisher::connect(server.public);
+    publisher.publish("t:a", "1");
+    let stamp = |seq: u64| {
+        let answer = get(server.public, &format!("/history?channel=*&after={}&limit=1", seq - 1));
+        answer.json()["events"][0]["timestamp"].as_u64().unwrap()
+    };
+    let first = stamp(1);
+    let mut seq = 1;
+    support::wait_until("the clock goes on", || {
+        seq = publisher.publish("t:b", "1");
+        first < stamp(seq)
+    });
+    let last = publisher.publish("t:a", "2");
+    let check = |query: &str, expected: &[u64]| {
+        let answer = get(server.public, &format!("/history?channel=t:a&{query}"));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        assert_eq!(seqs(&answer), expected, "{query}");
+        assert_eq!(answer.json()["complete"], true, "{query}");
+    };
+    check("after_time=0", &[1, last]);
+    check(&format!("after_time={}", first - 1), &[1, last]);
+    check(&format!("after_time={first}"), &[last]);
+    check(&format!("after_time={}", stamp(last)), &[]);
+    check("after_time=2020-01-01T00:00:00Z", &[1, last]);
+    check("after_time=2100-01-01T00:00:00.5Z", &[]);
+    check(&format!("after_time={first}&last=9"), &[last]);
+    check(&format!("after_time={}&last=9", stamp(last)), &[]);
+    // The later of the two counts.
+    check("after_time=0&after=1", &[last]);
+    check(&format!("after_time={first}&after=0"), &[last]);
+    for text in ["noon", "-1", "2020-01-01"] {
+        let answer = get(server.public, &format!("/history?channel=t:a&after_time={text}"));
+        answer.assert_problem(400, "bad_time", text);
+    }
+}
+
+#[test]
+fn earliest_is_everything_held() {
+    let server = LocalServer::start(Limits { retain_events: 10, ..Limits::default() });
+    Publisher::connect(server.public).publish_many("t:a", 30);
+    for query in ["", "&since=earliest", "&after=earliest"] {
+        let answer = get(server.public, &format!("/history?channel=t:a{query}"));
+        assert_eq!(seqs(&answer), (21..=30).collect::<Vec<u64>>(), "{query}");
+        assert_eq!(answer.json()["complete"], true, "nobody asked for more than there is");
+    }
+}
+
+#[test]
+fn what_is_too_old_leaves_and_is_told_as_a_gap() {
+    let server = ServerProcess::start(&["--retain-age", "300ms"]);
+    let mut publisher = Publisher::connect(server.public);
+    publisher.publish_many("t:a", 3);
+    support::wait_until("they have left", || get(server.admin, "/stats").json()["oldest"] == 4);
+    let gap = json!({"type": "gap", "from": 2, "to": 3, "cause": "evicted"});
+    let document = get(server.public, "/history?channel=t:a&after=1").json();
+    assert_eq!((&document["events"], &document["gap"]), (&json!([]), &gap));
+    for (at, transport) in support::stream::TRANSPORTS.into_iter().enumerate() {
+        let published = 4 + at as u64;
+        support::wait_until("all have left", || get(server.admin, "/stats").json()["oldest"] == published);
+        let mut stream = support::stream::Stream::open(transport, server.public, "t:a", "1");
+        let gap = json!({"type": "gap", "from": 2, "to": published - 1, "cause": "evicted"});
+        assert_eq!(stream.next(), gap, "{transport:?}");
+        let seq = publisher.publish("t:a", "1");
+        stream.assert_next([seq]);
+    }
+}

@@ -4,7 +4,7 @@ mod support;
 
 use fanfare::words::limits::Limits;
 use serde_json::{Value, json};
-use support::http::{Answer, Http, get, post, post_text};
+use support::http::{Answer, Http, ask, get, post, post_text};
 use support::local::LocalServer;
 use support::process::ServerProcess;
 use support::publisher::Publisher;
@@ -557,4 +557,105 @@ fn a_chunked_body_over_the_limit_is_refused_before_it_ends() {
     check("65\r\n");
     check("FFFFFFFFFFFF\r\n");
     check(&format!("60\r\n{}\r\n5\r\n", "1".repeat(96)));
+}
+
+const LINES: &str = "Content-Type: application/x-ndjson\r\n";
+
+#[test]
+fn lines_of_a_log_are_events_in_their_order() {
+    let server = ServerProcess::start(&["--loops", "2"]);
+    let mut streams = TRANSPORTS.map(|transport| Stream::open(transport, server.public, "job:1/log", ""));
+    let line =
+        |number: u64| json!({"timestamp": number, "level": "info", "message": format!("line {number}")});
+    let body = |numbers: std::ops::Range<u64>| -> String {
+        numbers.map(|number| format!("{}\r\n\n", line(number))).collect()
+    };
+    let path = "/publish/job:1/log?event=log_line&validate=1&tags=build";
+    let answer = ask(server.public, "POST", path, LINES, &body(0..3));
+    assert_eq!((answer.status, answer.json()), (202, json!({"first": 1, "last": 3})));
+    let answer = ask(server.public, "POST", path, LINES, &body(3..4));
+    assert_eq!(answer.json(), json!({"first": 4, "last": 4}), "one line is a batch too");
+    for stream in &mut streams {
+        for number in 0..4 {
+            let event = stream.next();
+            assert_eq!((&event["event"], &event["tags"]), (&json!("log_line"), &json!(["build"])));
+            assert_eq!((&event["seq"], &event["data"]), (&json!(number + 1), &line(number)));
+        }
+    }
+    let check = |path: &str, body: &str, status: u16, code: &str| {
+        ask(server.public, "POST", path, LINES, body).assert_problem(status, code, body);
+    };
+    check("/publish/t:a", "", 400, "empty_batch");
+    check("/publish/t:a", "\n \r\n", 400, "empty_batch");
+    check("/publish/t:a", &"1\n".repeat(1001), 413, "batch_too_large");
+    check("/publish/t:a", "1\n2\n{", 400, "bad_json");
+    check("/publish/t:a?event_id=x", "1\n2\n", 400, "bad_event_id");
+    check(path, &format!("{}\n{{}}\n", line(9)), 400, "bad_payload");
+    assert_eq!(
+        Publisher::connect(server.public).publish("t:a", "1"),
+        5,
+        "a batch is taken whole or not at all"
+    );
+}
+
+#[test]
+fn what_is_said_in_the_query_is_said_of_the_event() {
+    let server = ServerProcess::start(&[]);
+    let mut stream = Stream::open(Transport::WebSocket, server.public, "t:a&workspace=*", "");
+    let mut check = |query: &str, expected: Value| {
+        assert_eq!(post(server.public, &format!("/publish/t:a?{query}"), "1").status, 202, "{query}");
+        let mut event = stream.next();
+        let members = event.as_object_mut().unwrap();
+        ["type", "seq", "channel", "timestamp", "data"].iter().for_each(|name| drop(members.remove(*name)));
+        if event["event_id"].as_str().is_some_and(|id| id.contains('-')) {
+            event.as_object_mut().unwrap().remove("event_id");
+        }
+        assert_eq!(event, expected, "{query}");
+    };
+    check("", json!({"event": "message"}));
+    check("event=pr.opened", json!({"event": "pr_opened"}));
+    check("ids=7,x&ids=y", json!({"event": "message", "ids": ["7", "x", "y"]}));
+    check("tags=a,%20b&tags=c%2Cd", json!({"event": "message", "tags": ["a", "b", "c", "d"]}));
+    check("ids=&tags=,", json!({"event": "message"}));
+    check("workspace=%20Acme", json!({"event": "message", "workspace": "acme"}));
+    check("event_id=mine", json!({"event": "message", "event_id": "mine"}));
+    let refuse = |query: &str, code: &str| {
+        post(server.public, &format!("/publish/t:a?{query}"), "1").assert_problem(400, code, query);
+    };
+    refuse("event=Bad", "bad_event");
+    refuse("event_id=", "bad_event_id");
+    refuse("workspace=_x", "bad_workspace");
+    refuse(&format!("tags={}", "x".repeat(257)), "bad_labels");
+    refuse(&format!("ids={}", "x,".repeat(65)), "bad_labels");
+}
+
+#[test]
+fn payloads_of_built_in_kinds_are_checked_where_that_is_asked_for() {
+    let server = ServerProcess::start(&[]);
+    let push = r#"{"ref":"refs/heads/main","before":"a","after":"b","pusher":"alice","commit_count":1}"#;
+    let wrong = r#"{"ref":"refs/heads/main","before":"a","after":"b","pusher":"alice"}"#;
+    let event = |data: &str| format!(r#"{{"channel":"repo:a/b","event":"push","data":{data}}}"#);
+    let check = |path: &str, fields: &str, body: &str, is_good: bool| {
+        let answer = ask(server.public, "POST", path, fields, body);
+        if is_good {
+            assert_eq!(answer.status, 202, "{path} {body}: {}", answer.text());
+        } else {
+            answer.assert_problem(400, "bad_payload", path);
+            assert!(answer.text().contains("commit_count"), "the field is named: {}", answer.text());
+        }
+    };
+    check("/publish", "", &event(wrong), true);
+    check("/publish?validate=0", "", &event(wrong), true);
+    check("/publish?validate=1", "", &event(wrong), false);
+    check("/publish?validate", "", &event(push), true);
+    check("/publish?validate=1", "", &format!("[{},{}]", event(push), event(wrong)), false);
+    check("/publish?validate=1", LINES, &format!("{}\n{}", event(push), event(wrong)), false);
+    check("/publish/repo:a/b?event=push&validate=1", "", wrong, false);
+    check("/publish/repo:a/b?event=push&validate=1", "", push, true);
+    check("/publish/repo:a/b?event=acme.deployed&validate=1", "", wrong, true);
+    let cloud = "Content-Type: application/cloudevents+json\r\n";
+    let body = format!(
+        r#"{{"specversion":"1.0","id":"1","source":"/s","type":"push","channel":"repo:a/b","data":{wrong}}}"#
+    );
+    check("/publish?validate=1", cloud, &body, false);
 }

@@ -36,6 +36,9 @@ impl<L: Link> EventLoop<L> {
         if let Some(after_ms) = wish.after_time_ms {
             let is_newer = |seq: &u64| log.slot(*seq).is_some_and(|slot| after_ms < slot.timestamp_ms);
             next = (next..published).find(is_newer).unwrap_or(published);
+            if let Some(list) = &mut last {
+                list.retain(is_newer);
+            }
         }
         if let Some(first) = last.as_ref().and_then(|list| list.first()) {
             next = *first;
@@ -48,10 +51,10 @@ impl<L: Link> EventLoop<L> {
             let ahead = match last.take() {
                 Some(list) => {
                     seqs = list;
-                    // What is cut off is still ahead.
-                    let is_cut = limit < seqs.len();
+                    // What does not fit comes with the next answer.
+                    let upto = seqs.get(limit).copied().unwrap_or(published);
                     seqs.truncate(limit);
-                    Ahead::Upto(seqs.last().filter(|_| is_cut).map_or(published, |last| last + 1))
+                    Ahead::Upto(upto)
                 }
                 None => select(log, &mut selector, next, published, limit - events, &mut seqs),
             };

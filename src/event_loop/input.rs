@@ -246,7 +246,7 @@ impl<L: Link> EventLoop<L> {
             }
             Request::HookPing => Response::new(200).body(JSON, b"{\"pong\":true}\n".to_vec()),
             Request::History { wish, limit } => self.history(wish, limit),
-            Request::Presence(channel) => self.presence(&channel),
+            Request::Presence { channel, workspace } => self.presence(&channel, workspace),
             Request::Channels { pattern, limit } => self.channels(&pattern, limit),
             Request::Health(which) => self.health(which),
             Request::Stats => self.stats(),

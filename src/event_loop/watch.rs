@@ -2,6 +2,7 @@
 //! server's own channels.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{ConnectionId, EventLoop, Link};
 use crate::reader::Subscription;
@@ -10,7 +11,7 @@ use crate::wire::http::Response;
 use crate::wire::json::push_string;
 use crate::words::channel::{Channel, Pattern, namespace_of};
 use crate::words::limits::OWN_EVENTS_MAX;
-use crate::words::workspace::Workspace;
+use crate::words::workspace::{Scope, Workspace};
 
 /// Events of a loop's own that wait for room in the queue to the sequencer.
 #[derive(Debug, Default)]
@@ -38,30 +39,42 @@ impl<L: Link> EventLoop<L> {
     /// A subscription was made: somebody has come.
     pub(super) fn tell_entry(&mut self, key: usize, held: &Subscription) {
         let Some(pattern) = held.scoped.as_ref() else { return };
-        if self.settings.sys_events && self.hub.occupancy.enter(pattern.as_str(), None).of_room {
-            self.tell_occupancy("channel_occupied", pattern);
+        let hub = Arc::clone(&self.hub);
+        if self.settings.sys_events {
+            hub.occupancy.enter(pattern.as_str(), None, |change| {
+                if change.of_room {
+                    self.tell_occupancy("channel_occupied", pattern);
+                }
+            });
         }
         if self.has_presence(pattern) {
             let user = self.connections.get(key).and_then(|connection| connection.user()).map(str::to_owned);
-            let change = self.hub.presence.enter(pattern.as_str(), user.as_deref());
-            if let Some(user) = user.filter(|_| change.of_user) {
-                self.tell_presence("presence_joined", pattern, &user, change.users);
-            }
+            hub.presence.enter(pattern.as_str(), user.as_deref(), |change| {
+                if let Some(user) = user.as_deref().filter(|_| change.of_user) {
+                    self.tell_presence("presence_joined", pattern, user, change.users);
+                }
+            });
         }
     }
 
     /// A subscription has ended: somebody has gone.
     pub(super) fn tell_exit(&mut self, key: usize, held: &Subscription) {
         let Some(pattern) = held.scoped.as_ref() else { return };
-        if self.settings.sys_events && self.hub.occupancy.leave(pattern.as_str(), None).of_room {
-            self.tell_occupancy("channel_vacated", pattern);
+        let hub = Arc::clone(&self.hub);
+        if self.settings.sys_events {
+            hub.occupancy.leave(pattern.as_str(), None, |change| {
+                if change.of_room {
+                    self.tell_occupancy("channel_vacated", pattern);
+                }
+            });
         }
         if self.has_presence(pattern) {
             let user = self.connections.get(key).and_then(|connection| connection.user()).map(str::to_owned);
-            let change = self.hub.presence.leave(pattern.as_str(), user.as_deref());
-            if let Some(user) = user.filter(|_| change.of_user) {
-                self.tell_presence("presence_left", pattern, &user, change.users);
-            }
+            hub.presence.leave(pattern.as_str(), user.as_deref(), |change| {
+                if let Some(user) = user.as_deref().filter(|_| change.of_user) {
+                    self.tell_presence("presence_left", pattern, user, change.users);
+                }
+            });
         }
     }
 
@@ -83,11 +96,12 @@ impl<L: Link> EventLoop<L> {
         self.tell("sys:clients", kind, None, &data);
     }
 
-    /// Who is on a channel. Only namespaces whose presence is told are known.
-    pub(super) fn presence(&self, channel: &Channel) -> Response {
+    /// Who is on a channel, in a workspace or outside of all. Only namespaces whose presence is told are known.
+    pub(super) fn presence(&self, channel: &Channel, workspace: Option<Workspace>) -> Response {
         // A channel's name is a pattern.
         let pattern = Pattern::parse(channel.as_str()).ok();
-        let scoped = pattern.and_then(|pattern| pattern.scoped(&crate::words::workspace::Scope::None));
+        let scope = workspace.map_or(Scope::None, Scope::One);
+        let scoped = pattern.and_then(|pattern| pattern.scoped(&scope));
         let Some(pattern) = scoped.filter(|pattern| self.has_presence(pattern)) else {
             let detail = "Presence is not told in this namespace; start the server with --presence.";
             return crate::wire::http::problem(404, "no_presence", detail);
@@ -145,6 +159,8 @@ impl<L: Link> EventLoop<L> {
         let parts = EventParts { workspace, ..EventParts::new(&channel, kind, data) };
         if let Ok(publication) = Publication::new(&parts) {
             self.own_events.push(publication);
+            // At once, since what another loop tells of the same channel next must come after it.
+            self.publish_own_events();
         }
     }
 

@@ -12,7 +12,7 @@ use super::request::Door;
 use crate::wire::http::{RequestHead, query_pairs};
 use crate::words::channel::{Channel, Pattern};
 use crate::words::limits::USER_BYTES_MAX;
-use crate::words::workspace::Scope;
+use crate::words::workspace::{Scope, Workspace};
 
 /// Somebody who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,12 @@ pub enum Act<'a> {
     /// A webhook is taken; its signature has been verified.
     Hook(Source),
     /// Who is there is asked.
-    Presence(&'a Channel),
+    Presence {
+        /// Where.
+        channel: &'a Channel,
+        /// In which workspace, if any.
+        workspace: Option<&'a Workspace>,
+    },
     /// A user's notifications are read or changed.
     Notifications(&'a str),
     /// Somebody is notified.

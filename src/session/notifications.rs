@@ -58,7 +58,7 @@ pub fn respond(answer: &Answer) -> Response {
     let status = if matches!(outcome, Outcome::Notified(Notified::Stored { .. })) { 201 } else { 200 };
     Response::new(status)
         .header("Cache-Control", "no-store")
-        .body("application/json", outcome_json(outcome).into_bytes())
+        .body("application/json", (outcome_json(outcome) + "\n").into_bytes())
 }
 
 /// A path of notifications.
@@ -110,7 +110,7 @@ impl<'a> Endpoint<'a> {
         match (self, method) {
             (Endpoint::All, Method::Get) => list(query, limits),
             (Endpoint::All, Method::Post) => {
-                Query::parse(query, &[])?;
+                Query::parse(query, WHO_ASKS)?;
                 notify(body)
             }
             (Endpoint::Count, Method::Get) => Ok(Request::Count { user: user(query)? }),
@@ -118,7 +118,7 @@ impl<'a> Endpoint<'a> {
             (Endpoint::Preferences, Method::Get) => Ok(Request::Preferences { user: user(query)? }),
             (Endpoint::Preferences, Method::Put) => set_preferences(user(query)?, body),
             (Endpoint::Types, Method::Get) => {
-                Query::parse(query, &[])?;
+                Query::parse(query, WHO_ASKS)?;
                 Ok(Request::Kinds)
             }
             (Endpoint::One(id), Method::Delete) => Ok(Request::Delete { user: user(query)?, id: id_of(id)? }),
@@ -256,6 +256,9 @@ impl<'a> Query<'a> {
 
 const NOT_FOR_US: &[&str] = &["access_token", "_"];
 
+/// What a query may say where it is not asked for anybody's notifications.
+const WHO_ASKS: &[&str] = &["user"];
+
 /// Characters of an unknown name that are repeated to its sender.
 const NAME_CHARS_SHOWN: usize = 40;
 
@@ -282,6 +285,10 @@ fn uuid(text: &str) -> Option<Uuid> {
 }
 
 fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
+    // Without this a list of values would do for a struct.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(bad("bad_json", "Send a JSON object."));
+    }
     serde_json::from_slice(body).map_err(|error| bad("bad_json", &error.to_string()))
 }
 
@@ -420,6 +427,7 @@ mod tests {
         check("DELETE /notifications/{id}?user=alice", Request::Delete { user: alice(), id: id() });
         check("GET /notifications/preferences?user=alice", Request::Preferences { user: alice() });
         check("GET /notifications/types", Request::Kinds);
+        check("GET /notifications/types?user=alice", Request::Kinds);
     }
 
     #[test]
@@ -446,7 +454,7 @@ mod tests {
         check("GET /notifications?user=alice&before=-1", "", 400, "bad_cursor");
         check("GET /notifications?user=alice&before=99999999999999999999", "", 400, "bad_cursor");
         check("GET /notifications/count", "", 400, "no_user");
-        check("GET /notifications/types?user=alice", "", 400, "unknown_member");
+        check("GET /notifications/types?page=1", "", 400, "unknown_member");
         check("POST /notifications/seven/read?user=alice", "", 400, "bad_id");
         check("POST /notifications/{id}/read", "", 400, "no_user");
         check("DELETE /notifications/{id}0?user=alice", "", 400, "bad_id");
@@ -548,7 +556,7 @@ mod tests {
     fn outcomes_and_their_texts() {
         let check = |outcome: Outcome, status: u16, expected: &str| {
             let (got, head, body) = written(&respond(&Ok(outcome)));
-            assert_eq!((got, body.as_str()), (status, expected));
+            assert_eq!((got, body.as_str()), (status, format!("{expected}\n").as_str()));
             assert!(head.contains("Cache-Control: no-store\r\nContent-Type: application/json\r\n"), "{head}");
         };
         let draft = Draft::new(alice(), NotificationKind::Mention, "t", "b").unwrap();

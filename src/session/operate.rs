@@ -83,11 +83,11 @@ struct Announcement {
 }
 
 fn announce(body: &[u8]) -> Result<Request, Refused> {
-    let Announcement { message } =
-        serde_json::from_slice(body).map_err(|error| refused(400, "bad_json", &error.to_string()))?;
+    let Announcement { message } = object(body)?;
     if message.is_empty() || ANNOUNCEMENT_BYTES_MAX < message.len() {
+        let status = if message.is_empty() { 400 } else { 413 };
         let detail = format!("message has 1 to {ANNOUNCEMENT_BYTES_MAX} bytes");
-        return Err(refused(413, "bad_message", &detail));
+        return Err(refused(status, "bad_message", &detail));
     }
     Ok(Request::Announce(Box::new(Publication::announcement(&message))))
 }
@@ -102,8 +102,7 @@ struct Clear {
 }
 
 fn clear(body: &[u8]) -> Result<Request, Refused> {
-    let clear: Clear =
-        serde_json::from_slice(body).map_err(|error| refused(400, "bad_json", &error.to_string()))?;
+    let clear: Clear = object(body)?;
     let text = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => text,
         other => other.to_string(),
@@ -123,6 +122,15 @@ fn clear(body: &[u8]) -> Result<Request, Refused> {
         }
     };
     Ok(Request::Clear(before))
+}
+
+/// Reads a JSON object.
+fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
+    // Without this a list of values would do for a struct.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(refused(400, "bad_json", "Send a JSON object."));
+    }
+    serde_json::from_slice(body).map_err(|error| refused(400, "bad_json", &error.to_string()))
 }
 
 #[cfg(test)]
@@ -157,7 +165,8 @@ mod tests {
         );
         check("/channels?channel=nonsense", "", Err(400));
         check("/announce", r#"{"message":"hello"}"#, Ok("Announce"));
-        check("/announce", r#"{"message":""}"#, Err(413));
+        check("/announce", r#"{"message":""}"#, Err(400));
+        check("/announce", r#"["hello"]"#, Err(400));
         check("/announce", r#"{"text":"hello"}"#, Err(400));
         check("/clear", r#"{"before":7}"#, Ok("Clear(Seq(7))"));
         check(
@@ -169,5 +178,6 @@ mod tests {
         check("/clear", "{}", Err(400));
         check("/clear", r#"{"before":7,"keep":1}"#, Err(400));
         check("/clear", "", Err(400));
+        check("/clear", "[null,null,0]", Err(400));
     }
 }

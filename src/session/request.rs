@@ -15,6 +15,7 @@ use crate::sequencer::{Before, IdempotencyKey, Publication};
 use crate::wire::http::{HttpError, Method, RequestHead, Response, problem, query_pairs};
 use crate::words::channel::{Channel, Pattern};
 use crate::words::limits::Limits;
+use crate::words::workspace::Workspace;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -58,7 +59,12 @@ pub enum Request {
     /// Notifications.
     Notifications(notify::Request),
     /// Who is on a channel.
-    Presence(Channel),
+    Presence {
+        /// Which channel.
+        channel: Channel,
+        /// In which workspace, if any.
+        workspace: Option<Workspace>,
+    },
     /// How the server is.
     Health(Health),
     /// Counters.
@@ -210,7 +216,9 @@ impl Request {
                 (_, Some(user)) => on(&Act::Notifications(user.as_str())),
                 (_, None) => on(&Act::Look),
             },
-            Request::Presence(channel) => on(&Act::Presence(channel)),
+            Request::Presence { channel, workspace } => {
+                on(&Act::Presence { channel, workspace: workspace.as_ref() })
+            }
             Request::Announce(_) => on(&Act::Announce),
             Request::Stats
             | Request::Metrics
@@ -276,14 +284,23 @@ const PATIENCE_MS_DEFAULT: u64 = 5000;
 const PATIENCE_MS_MAX: u64 = 60_000;
 
 fn presence(head: &RequestHead<'_>) -> Result<Request, Refused> {
-    let pairs = query(head)?;
-    let Some((_, text)) = pairs.iter().find(|(name, _)| name == "channel") else {
-        return Err(refused(400, "no_channel", "Name a channel: /presence?channel=..."));
-    };
-    let channel = Channel::parse(text);
+    let (mut channel, mut workspace) = (None, None);
+    for (name, value) in query(head)? {
+        match &*name {
+            "channel" => channel = Some(value),
+            "workspace" => {
+                let detail = "A workspace is 1 to 64 characters of a-z, 0-9, '_', '-'.";
+                let parsed = Workspace::parse(&value);
+                workspace = Some(parsed.ok_or_else(|| refused(400, "bad_workspace", detail))?);
+            }
+            _ => {}
+        }
+    }
+    let text = channel.ok_or_else(|| refused(400, "no_channel", "Name a channel: /presence?channel=..."))?;
+    let channel = Channel::parse(&text);
     let channel =
         channel.map_err(|error| refused(400, "bad_channel", &format!("invalid channel: {error}")))?;
-    Ok(Request::Presence(channel))
+    Ok(Request::Presence { channel, workspace })
 }
 
 /// A name and a value of a query, decoded.

@@ -40,8 +40,9 @@ impl Submitting<'_> {
         }
         let (mut kind, mut event_id, mut workspace) = (None, None, None);
         let (mut ids, mut tags) = (Vec::new(), Vec::new());
-        let words =
-            |value: &str| -> Vec<String> { value.split(',').map(|word| word.trim().to_owned()).collect() };
+        let words = |value: &str| -> Vec<String> {
+            value.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        };
         for (name, value) in query(self.head)? {
             match &*name {
                 "event" => kind = Some(value),
@@ -68,10 +69,15 @@ impl Submitting<'_> {
         let lines = self.body.split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty());
         let publications: Publications =
             lines.take(self.limits.batch_events_max + 1).map(one).collect::<Result<_, _>>()?;
-        let count = publications.len();
-        if count == 0 || self.limits.batch_events_max < count || event_id.is_some() {
-            let detail = format!("Send 1 to {} lines, and no event_id.", self.limits.batch_events_max);
-            return Err(refused(400, "bad_batch", &detail));
+        if publications.is_empty() {
+            return Err(refused(400, "empty_batch", "The batch has no events."));
+        }
+        if self.limits.batch_events_max < publications.len() {
+            let detail = format!("A batch has at most {} events.", self.limits.batch_events_max);
+            return Err(refused(413, "batch_too_large", &detail));
+        }
+        if event_id.is_some() {
+            return Err(refused(400, "bad_event_id", "Each line is an event, and an id is that of one."));
         }
         self.request(publications, true, false)
     }

@@ -181,3 +181,21 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Answer {
     http.send(post_text(path, "application/json", body));
     http.answer()
 }
+
+/// Waits until every loop has handed everything up to `seq` on: streams that are opened later begin after it.
+pub(crate) fn wait_for_delivery(address: SocketAddr, seq: u64) {
+    let answer = get(address, &format!("/delivered?seq={seq}&timeout_ms=60000"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// Sends one request of any method over a connection of its own, with `fields` (whole header lines) besides.
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    let mut http = Http::connect(address);
+    http.send(request_text(method, path, fields, body));
+    http.answer_to(method)
+}
+
+/// The text of a request of any method, to be kept alive, with `fields` (whole header lines) besides.
+pub(crate) fn request_text(method: &str, path: &str, fields: &str, body: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
+}

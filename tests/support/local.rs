@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare::hub::Hub;
+use fanfare::notify::Notifications;
 use fanfare::server::{Config, Server};
 use fanfare::session::settings::Settings;
 use fanfare::words::limits::Limits;
@@ -28,6 +29,11 @@ impl LocalServer {
 
     /// Starts a server.
     pub(crate) fn start_with_loops(limits: Limits, loops: usize) -> LocalServer {
+        LocalServer::start_with_settings(limits, loops, Settings::default())
+    }
+
+    /// Starts a server that is not set as usual.
+    pub(crate) fn start_with_settings(limits: Limits, loops: usize, settings: Settings) -> LocalServer {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let limits = Limits {
             // Nobody waits for the end of a test's server.
@@ -41,7 +47,7 @@ impl LocalServer {
             admin_listen: anywhere,
             loops,
             limits,
-            settings: Settings::default(),
+            settings,
             data_dir: None,
             demo_rate: 0,
         };
@@ -53,6 +59,11 @@ impl LocalServer {
     /// The server's shared middle.
     pub(crate) fn hub(&self) -> Arc<Hub> {
         Arc::clone(self.server.as_ref().unwrap().hub())
+    }
+
+    /// A handle to its notifications.
+    pub(crate) fn notifications(&self) -> Notifications {
+        self.server.as_ref().unwrap().notifications().clone()
     }
 
     /// The name of the server's log.

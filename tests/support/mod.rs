@@ -13,11 +13,20 @@ pub(crate) mod websocket;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for bytes that must come. Far beyond what a busy machine needs, so that it only ends a test
 /// that has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks again and again until `condition` holds; fails when it takes longer than [`PATIENCE`].
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// A blocking connection whose reads and writes fail after [`PATIENCE`].
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
