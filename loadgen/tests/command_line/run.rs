@@ -209,7 +209,7 @@ fn slow_subscribers_are_told_gaps_and_reported_apart() {
     let script = Script { retain: 20, ..Script::default() };
     let report = check(
         script,
-        "-c 3 --slow 1 -R 100 -d 1s --warmup 100ms -s 200000",
+        "-c 3 --slow 1 -R 100 -d 2s --warmup 100ms -s 200000",
         0,
         &[("verification/lost", 0), ("verification/gaps", 0)],
     );
