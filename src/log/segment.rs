@@ -98,6 +98,20 @@ impl Segment {
         debug_assert_eq!(at, span.offset() + span.len());
     }
 
+    /// Copies `bytes`, as long as `span`, to it.
+    ///
+    /// # Safety
+    /// As for [`Segment::write`].
+    #[inline]
+    pub(super) unsafe fn write_one(&self, stream: Stream, span: Span, bytes: &[u8]) {
+        debug_assert_eq!(bytes.len(), span.len());
+        // SAFETY: the writer itself put the chunk in.
+        let chunk = unsafe { self.chunks[stream as usize][span.chunk()].get() };
+        let chunk = chunk.as_ref().expect("the writer puts a chunk in before it writes to it");
+        // SAFETY: promised by the caller.
+        unsafe { chunk.write(span.offset(), bytes) };
+    }
+
     /// Writes the descriptor of `seq`.
     ///
     /// # Safety

@@ -144,8 +144,7 @@ impl Writer {
         let json_bytes = total(event.json);
         let web_socket = self.write_web_socket(event, json_bytes);
         let sse = self.write_sse(event, json_bytes, web_socket);
-        let labels = self.take_span(Stream::Labels, event.labels.len());
-        self.write_parts(Stream::Labels, labels, &[&[event.labels]]);
+        let labels = self.write_labels(event.labels);
         // Relaxed: only this thread writes heads.
         let head = self.log.heads[route.index()].load(Ordering::Relaxed);
         let back = if head == 0 { 0 } else { u32::try_from(seq - head).unwrap_or(0) };
@@ -286,6 +285,14 @@ impl Writer {
         span
     }
 
+    fn write_labels(&mut self, labels: &[u8]) -> Span {
+        let span = self.take_span(Stream::Labels, labels.len());
+        let (segment, _) = self.held.back().expect("a segment is open");
+        // SAFETY: S1 – as in `write_parts`, which is made for many pieces.
+        unsafe { segment.write_one(Stream::Labels, span, labels) };
+        span
+    }
+
     fn write_parts(&self, stream: Stream, span: Span, parts: &[&[&[u8]]]) {
         let (segment, _) = self.held.back().expect("a segment is open");
         // SAFETY: S1 – the span was taken for an event that is not published, and its chunk was put in.
@@ -293,26 +300,34 @@ impl Writer {
     }
 
     /// Room for `len` bytes of `stream` in the open segment; a frame never lies across two chunks.
+    #[inline]
     fn take_span(&mut self, stream: Stream, len: usize) -> Span {
         assert!(len <= FRAME_BYTES_MAX, "a frame of {len} bytes is larger than the log can address");
-        let tail = self.tails[stream as usize];
+        let tail = &self.tails[stream as usize];
         if tail.capacity < tail.used + len {
-            let (pool, least) = match stream {
-                Stream::WebSocket | Stream::Sse => (&mut self.pool, CHUNK_BYTES),
-                Stream::Labels => (&mut self.label_pool, LABEL_CHUNK_BYTES),
-            };
-            let chunk = if len <= least { pool.pop() } else { None };
-            let chunk = chunk.unwrap_or_else(|| Chunk::new(len.max(least)));
-            self.tails[stream as usize] =
-                Tail { chunks: tail.chunks + 1, used: 0, capacity: chunk.capacity() };
-            let (segment, _) = self.held.back().expect("a segment is open");
-            // SAFETY: S1 – no slot points at an index that was not used before.
-            unsafe { segment.put_chunk(stream, tail.chunks, chunk) };
+            self.open_chunk(stream, len);
         }
         let tail = &mut self.tails[stream as usize];
         let span = Span::new(tail.chunks - 1, tail.used, len);
         tail.used += len;
         span
+    }
+
+    /// Puts a chunk into the open segment that has room for `len` bytes at least.
+    #[cold]
+    fn open_chunk(&mut self, stream: Stream, len: usize) {
+        let (pool, least) = match stream {
+            Stream::WebSocket | Stream::Sse => (&mut self.pool, CHUNK_BYTES),
+            Stream::Labels => (&mut self.label_pool, LABEL_CHUNK_BYTES),
+        };
+        let chunk = if len <= least { pool.pop() } else { None };
+        let chunk = chunk.unwrap_or_else(|| Chunk::new(len.max(least)));
+        let tail = &mut self.tails[stream as usize];
+        let index = tail.chunks;
+        *tail = Tail { chunks: index + 1, used: 0, capacity: chunk.capacity() };
+        let (segment, _) = self.held.back().expect("a segment is open");
+        // SAFETY: S1 – no slot points at an index that was not used before.
+        unsafe { segment.put_chunk(stream, index, chunk) };
     }
 
     /// Puts an empty segment numbered `number` in its place; what was there goes out of reach.

@@ -27,7 +27,7 @@ impl LocalServer {
         LocalServer::start_with_loops(limits, 2)
     }
 
-    /// Starts a server.
+    /// Starts a server with so many event loops.
     pub(crate) fn start_with_loops(limits: Limits, loops: usize) -> LocalServer {
         LocalServer::start_with_settings(limits, loops, Settings::default())
     }
@@ -68,7 +68,7 @@ impl LocalServer {
 
     /// The name of the server's log.
     pub(crate) fn epoch(&self) -> String {
-        self.server.as_ref().unwrap().hub().epoch.to_string()
+        self.hub().epoch.to_string()
     }
 }
 

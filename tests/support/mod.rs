@@ -3,10 +3,12 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub(crate) mod collect;
+pub(crate) mod heap;
 pub(crate) mod http;
 pub(crate) mod local;
 pub(crate) mod process;
 pub(crate) mod publisher;
+pub(crate) mod rig;
 pub(crate) mod sse;
 pub(crate) mod stream;
 pub(crate) mod websocket;

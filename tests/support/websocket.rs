@@ -159,6 +159,11 @@ impl Frames {
         http.send(HANDSHAKE);
         let head = http.head();
         assert_eq!(head.status, 101, "{head:?}");
+        Frames::over(http)
+    }
+
+    /// Goes on where the answer to a handshake has been read.
+    pub(crate) fn over(http: Http) -> Frames {
         let reader = http.into_reader();
         Frames { received: reader.buffer().to_vec(), stream: reader.into_inner() }
     }

@@ -1,0 +1,227 @@
+//! An event loop over links in memory, driven by hand: all that a loop does, without sockets, threads or sleep.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, IoSlice};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fanfare::event_loop::{ConnectionId, EventLoop, Link, Now};
+use fanfare::hub::{Hub, Interest};
+use fanfare::sequencer::{Origin, Publication, Sequencer, Step, Submission};
+use fanfare::session::request::Door;
+use fanfare::session::settings::Settings;
+use fanfare::sync::bell::Waker;
+use fanfare::words::cursor::Epoch;
+use fanfare::words::limits::Limits;
+
+/// One loop, its links, and the sequencer, which stands outside so that its time can be told from the loop's.
+pub(crate) struct Rig {
+    /// The shared middle.
+    pub(crate) hub: Arc<Hub>,
+    event_loop: EventLoop<MemoryLink>,
+    sequencer: Sequencer,
+    step: Step,
+    interest: [Interest; 1],
+    now: Now,
+    is_blind: Rc<Cell<bool>>,
+}
+
+impl Rig {
+    /// A loop without connections; its clock stands still until told otherwise.
+    pub(crate) fn new(limits: Limits, settings: Settings) -> Rig {
+        let now = Now { mono_ms: 1000, unix_ms: 1_795_316_060_000 };
+        let (hub, sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![Box::new(Deaf)], false);
+        let event_loop = EventLoop::new(Arc::clone(&hub), Arc::new(settings), 0, None, now);
+        Rig {
+            hub,
+            event_loop,
+            sequencer,
+            step: Step::default(),
+            interest: [Interest::default()],
+            now,
+            is_blind: Rc::default(),
+        }
+    }
+
+    /// A client connects.
+    pub(crate) fn connect(&mut self) -> Peer {
+        let wire = Rc::new(RefCell::new(Wire::default()));
+        let link = MemoryLink { wire: Rc::clone(&wire), is_blind: Rc::clone(&self.is_blind) };
+        let id = self.event_loop.accept(Door::Public, self.now, |_| link);
+        Peer { wire, id }
+    }
+
+    /// Bytes of `peer` arrive.
+    pub(crate) fn say(&mut self, peer: &Peer, bytes: &[u8]) {
+        peer.wire.borrow_mut().to_server.extend_from_slice(bytes);
+        self.event_loop.ready(peer.id, true, false);
+    }
+
+    /// `peer` has said its last.
+    pub(crate) fn end(&mut self, peer: &Peer) {
+        peer.wire.borrow_mut().is_done = true;
+        self.event_loop.ending(peer.id);
+    }
+
+    /// The connection of `peer` breaks; what is under way is lost.
+    pub(crate) fn cut(&mut self, peer: &Peer) {
+        peer.wire.borrow_mut().is_cut = true;
+        self.event_loop.ready(peer.id, true, true);
+    }
+
+    /// Publishes events, at most as many as one step takes. The loop has not seen them yet.
+    pub(crate) fn publish(&mut self, events: impl IntoIterator<Item = Publication>) {
+        let submission = Submission::publish(Origin::NOBODY, events.into_iter().collect());
+        self.hub.submit(submission, self.now.unix_ms).expect("the loop keeps up");
+        self.sequence();
+    }
+
+    /// Publishes whatever waits in the queue.
+    pub(crate) fn sequence(&mut self) {
+        while self.sequencer.step(self.hub.ingest(), self.now.unix_ms, &mut self.step) {
+            self.hub.announce(&self.step, &mut self.interest);
+        }
+    }
+
+    /// One turn of the loop.
+    pub(crate) fn turn(&mut self) {
+        self.event_loop.turn(self.now);
+    }
+
+    /// Turns until there is nothing left to do, and publishes what the loop itself has to say.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            self.turn();
+            self.sequence();
+            if !self.event_loop.has_work() {
+                return;
+            }
+        }
+    }
+
+    /// The loop sleeps from now on, or is awake again.
+    pub(crate) fn sleep(&mut self, sleeps: bool) {
+        let bell = &self.hub.desks()[0].bell;
+        if sleeps {
+            bell.lie_down();
+        } else {
+            bell.get_up();
+            self.event_loop.wake();
+        }
+    }
+
+    /// Time goes by.
+    pub(crate) fn wait_ms(&mut self, wait_ms: u64) {
+        self.now = Now { mono_ms: self.now.mono_ms + wait_ms, unix_ms: self.now.unix_ms + wait_ms };
+    }
+
+    /// From now on links take everything and do not so much as look at their wires, whose memory lies anywhere: what
+    /// is measured then is the loop.
+    pub(crate) fn send_blindly(&self) {
+        self.is_blind.set(true);
+    }
+
+    /// Events handed to links so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.event_loop.delivered()
+    }
+}
+
+/// The client's end of a connection.
+pub(crate) struct Peer {
+    wire: Rc<RefCell<Wire>>,
+    id: ConnectionId,
+}
+
+impl Peer {
+    /// Keeps what arrives, to be taken; otherwise it is thrown away.
+    pub(crate) fn listen(&self) {
+        self.wire.borrow_mut().heard = Some(Vec::new());
+    }
+
+    /// Throws away what arrives.
+    pub(crate) fn ignore(&self) {
+        self.wire.borrow_mut().heard = None;
+    }
+
+    /// What has arrived since the last time.
+    pub(crate) fn heard(&self) -> Vec<u8> {
+        self.wire.borrow_mut().heard.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes nothing any more.
+    pub(crate) fn stop_reading(&self) {
+        self.wire.borrow_mut().is_full = true;
+    }
+
+    /// Whether the server has let go of the connection.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.wire.borrow().is_released
+    }
+}
+
+/// What the kernel would know of a connection.
+#[derive(Default)]
+struct Wire {
+    to_server: Vec<u8>,
+    heard: Option<Vec<u8>>,
+    is_done: bool,
+    is_cut: bool,
+    is_full: bool,
+    is_released: bool,
+}
+
+/// The server's end of a connection.
+struct MemoryLink {
+    wire: Rc<RefCell<Wire>>,
+    /// One for all links.
+    is_blind: Rc<Cell<bool>>,
+}
+
+impl Link for MemoryLink {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.wire.borrow_mut();
+        if wire.is_cut {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if wire.to_server.is_empty() {
+            return if wire.is_done { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        let count = wire.to_server.len().min(into.len());
+        into[..count].copy_from_slice(&wire.to_server[..count]);
+        wire.to_server.drain(..count);
+        Ok(count)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.is_blind.get() {
+            return Ok(slices.iter().map(|slice| slice.len()).sum());
+        }
+        let mut wire = self.wire.borrow_mut();
+        if wire.is_cut {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if wire.is_full {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if let Some(heard) = &mut wire.heard {
+            slices.iter().for_each(|slice| heard.extend_from_slice(slice));
+        }
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn finish(&mut self) {}
+}
+
+impl Drop for MemoryLink {
+    fn drop(&mut self) {
+        self.wire.borrow_mut().is_released = true;
+    }
+}
+
+/// Nobody blocks, so nobody needs waking.
+struct Deaf;
+
+impl Waker for Deaf {
+    fn wake(&self) {}
+}
