@@ -162,6 +162,7 @@ fn bad_questions_are_refused() {
     check("?channel=t:a&last_event_id=-1", "bad_cursor");
     check("?channel=t:a&event_types=bogus", "unknown_event_type");
     check("?channel=t:a&event_type=push", "unknown_parameter");
+    check("?channel=t:a&after=5", "unknown_parameter");
     check("?channel=t:a&workspace=a.b", "bad_workspace");
     check("?channel=t:a&last=0", "bad_last");
     check(&format!("?channel={}", "t:a,".repeat(101)), "subscription_limit");

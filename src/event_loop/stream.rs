@@ -80,7 +80,7 @@ impl<L: Link> EventLoop<L> {
     ) -> Flow {
         let retry_ms = self.hub.limits.retry.as_millis() as u32;
         let filter = self.interned(wish.filter);
-        let position = self.fan_out.position();
+        let position = self.newest_position();
         let mut subscriptions: SmallVec<[Subscription; 1]> = SmallVec::new();
         for (pattern, _) in wish.patterns {
             if !subscriptions.iter().any(|held| held.pattern == pattern) {
@@ -129,7 +129,7 @@ impl<L: Link> EventLoop<L> {
     /// From now on the connection lives by other deadlines, and gets announcements.
     fn begin_stream(&mut self, key: usize, details: Details) {
         let now_ms = self.now.mono_ms;
-        let position = self.fan_out.position();
+        let position = self.newest_position();
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.clock.event_ms = now_ms;
         connection.clock.ping_ms = now_ms;
@@ -344,16 +344,23 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
+    /// Where a stream begins that begins now: after everything that is published, which may be ahead of the loop. So
+    /// whoever opens one after a publish was answered does not get that event.
+    fn newest_position(&self) -> u64 {
+        self.hub.log.published().max(self.fan_out.position())
+    }
+
     /// Sets the cursor of a stream that has not begun yet.
     fn begin_at(&mut self, key: usize, subscriptions: &[Subscription], since: Option<&Since>) -> Start {
-        let live = self.fan_out.position();
+        let live = self.newest_position();
         let mut patterns: SmallVec<[Pattern; 4]> =
             subscriptions.iter().filter_map(|held| held.scoped.clone()).collect();
         patterns.push(Pattern::announcements());
         let begin = start(&self.hub.log, self.hub.epoch, &patterns, since, live);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.next = begin.next;
-            connection.delivery = if begin.next < live { Delivery::Lagging } else { Delivery::Live };
+            let is_behind = begin.next < self.fan_out.position();
+            connection.delivery = if is_behind { Delivery::Lagging } else { Delivery::Live };
         }
         begin
     }

@@ -35,7 +35,7 @@ pub struct Wish {
 
 /// What `GET /history` asks for, and at most how many events.
 pub(super) fn history(head: &RequestHead<'_>, limits: &Limits) -> Result<(Wish, usize), Refused> {
-    let mut wish = wish(head, limits)?;
+    let mut wish = wish(head, limits, HISTORY_MEMBERS)?;
     if wish.patterns.is_empty() {
         return Err(refused(400, "no_channel", "Name at least one channel: /history?channel=..."));
     }
@@ -87,7 +87,7 @@ pub(super) fn websocket(
     }
     let wish = match dialect {
         Dialect::Engram => engram(head, limits)?,
-        Dialect::Native | Dialect::CloudEvents => Wish { dialect, ..wish(head, limits)? },
+        Dialect::Native | Dialect::CloudEvents => Wish { dialect, ..wish(head, limits, &[])? },
         Dialect::Guts | Dialect::Sdk => {
             let mut wish = Wish { dialect, ..Wish::default() };
             let spelling = if dialect == Dialect::Sdk { Spelling::Sdk } else { Spelling::Hub };
@@ -167,9 +167,12 @@ fn add_guts_channels(
     Ok(())
 }
 
-/// Members of a stream's query that are read elsewhere, or that clients add to get past caches.
-const OTHER_MEMBERS: &[&str] =
-    &["unnamed", "after", "after_time", "limit", "user", "access_token", "token", "_"];
+/// Members of a query that are read elsewhere, or that clients add to get past caches.
+const OTHER_MEMBERS: &[&str] = &["user", "access_token", "token", "_"];
+
+/// Members of a query that only some paths know.
+const EVENTS_MEMBERS: &[&str] = &["unnamed"];
+const HISTORY_MEMBERS: &[&str] = &["after", "after_time", "limit"];
 
 fn named_dialect(name: &str) -> Result<Dialect, Refused> {
     Dialect::parse(name).ok_or_else(|| refused(400, "unknown_dialect", "There is no dialect of this name."))
@@ -177,7 +180,7 @@ fn named_dialect(name: &str) -> Result<Dialect, Refused> {
 
 /// What `GET /events` asks for.
 pub(super) fn events(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refused> {
-    let mut wish = wish(head, limits)?;
+    let mut wish = wish(head, limits, EVENTS_MEMBERS)?;
     if wish.patterns.is_empty() {
         return Err(refused(400, "no_channel", "Name at least one channel: /events?channel=..."));
     }
@@ -190,7 +193,7 @@ pub(super) fn events(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Re
 }
 
 /// The channels, the start and the filter of a stream, from the query.
-fn wish(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refused> {
+fn wish(head: &RequestHead<'_>, limits: &Limits, own_members: &[&str]) -> Result<Wish, Refused> {
     let mut wish = Wish::default();
     for (name, value) in query(head)? {
         match &*name {
@@ -217,8 +220,8 @@ fn wish(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refused> {
             name => {
                 let is_condition = filter::add_query_member(&mut wish.filter, name, &value, limits)
                     .map_err(|error| refused(400, error.code, &error.message))?;
-                // A misspelt condition must not mean "everything".
-                if !is_condition && !OTHER_MEMBERS.contains(&name) {
+                // A misspelt condition must not mean "everything", nor a start in the wrong place "from now on".
+                if !is_condition && !OTHER_MEMBERS.contains(&name) && !own_members.contains(&name) {
                     let name: String = name.chars().take(80).collect();
                     let detail = format!("'{name}' means nothing here, and might be a misspelt filter.");
                     return Err(refused(400, "unknown_parameter", &detail));
