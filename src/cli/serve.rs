@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use signal_hook::iterator::Signals;
 use super::Failure;
 use super::units::parse_bytes;
 use crate::server::{Config, Server};
+use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
 use crate::session::settings::Settings;
 use crate::words::channel::is_namespace;
@@ -178,11 +180,19 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         ..Limits::default()
     };
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
+    let is_public = [flags.listen, flags.admin_listen].iter().any(|address| !address.ip().is_loopback());
+    if is_public {
+        eprintln!(
+            "warning: anybody who reaches this server can read and publish everything but what is of single users"
+        );
+    }
+    let authority: Arc<dyn Authority> = if is_public { Arc::new(Insecure) } else { Arc::new(Development) };
     let settings = Settings {
         dialect: flags.dialect,
         secrets: secrets(flags)?,
         presence: flags.presence.clone(),
         sys_events: flags.sys_events,
+        authority,
         ..Settings::default()
     };
     let data_dir = flags.data_dir.clone();

@@ -1,8 +1,8 @@
 //! Who may do what: the one place that is asked before anything is done for anybody.
 //!
 //! Every request and every command names what it is about to do as an [`Act`]; nothing happens that was not asked here
-//! first. Today there is one authority, which knows nobody and lets everybody do everything: it is for development, on
-//! addresses that nobody else can reach.
+//! first. Today nobody can prove who they are: on addresses that nobody else can reach [`Development`] allows everything,
+//! elsewhere [`Insecure`] closes what belongs to single users.
 
 use std::fmt;
 use std::sync::Arc;
@@ -131,10 +131,53 @@ impl Authority for Development {
     }
 }
 
+/// The authority on addresses that others can reach while nobody can prove who they are: it believes nobody, and keeps
+/// closed what belongs to single users. Everything else is open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Insecure;
+
+impl Authority for Insecure {
+    fn identify(&self, _: &RequestHead<'_>, _: Door) -> Result<Principal, Denied> {
+        Ok(Principal::default())
+    }
+
+    fn allow(&self, _: &Principal, act: &Act<'_>) -> Result<(), Denied> {
+        let is_of_users = |name: &str| name == "*" || name.starts_with("user:");
+        let is_closed = match act {
+            Act::Read { pattern, .. } => is_of_users(pattern.name()),
+            Act::Presence { channel, .. } => is_of_users(channel.as_str()),
+            Act::Notifications(_) | Act::Notify(_) => true,
+            _ => false,
+        };
+        if is_closed { Err(Denied::Forbidden) } else { Ok(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::http::{HeadLimits, parse_head};
+
+    #[test]
+    fn what_is_of_single_users_is_closed_where_nobody_is_known() {
+        let check = |act: Act<'_>, expected: Result<(), Denied>| {
+            assert_eq!(Insecure.allow(&Principal::default(), &act), expected, "{act:?}");
+            assert_eq!(Development.allow(&Principal::default(), &act), Ok(()), "{act:?}");
+        };
+        let read = |text: &str, expected| {
+            let pattern = Pattern::parse(text).unwrap();
+            check(Act::Read { pattern: &pattern, scope: None }, expected);
+        };
+        read("user:alice", Err(Denied::Forbidden));
+        read("user:*", Err(Denied::Forbidden));
+        read("*", Err(Denied::Forbidden));
+        read("repo:a/b", Ok(()));
+        read("users:alice", Ok(()));
+        check(Act::Notifications("alice"), Err(Denied::Forbidden));
+        check(Act::Notify("alice"), Err(Denied::Forbidden));
+        check(Act::Publish { channel: "user:alice", workspace: None }, Ok(()));
+        check(Act::Look, Ok(()));
+    }
 
     #[test]
     fn in_development_everybody_is_who_they_say() {
