@@ -23,7 +23,7 @@ use crate::words::labels::Labels;
 const FOUND_MAX: usize = 256;
 
 /// Events ahead up to which each is looked at by itself; they lie in two segments at most, so that one pass has them.
-const SHORT_MAX: u64 = 64;
+const SHORT_MAX: u64 = if SEGMENT_EVENTS < 64 { SEGMENT_EVENTS as u64 } else { 64 };
 
 const _: () = assert!(SHORT_MAX as usize <= SEGMENT_EVENTS && 2 <= PASS_SEGMENTS_MAX);
 
