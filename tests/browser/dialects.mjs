@@ -9,10 +9,10 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
+
+import { BROWSER_FLAGS, browserPath } from './chromium.mjs';
 
 async function main() {
   const limit = setTimeout(() => fail(new Error(`not done after ${TOTAL_MS_MAX} ms`)), TOTAL_MS_MAX);
@@ -190,21 +190,6 @@ function stopServer() {
   });
 }
 
-function browserPath() {
-  for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
-    for (const folder of process.env.PATH.split(delimiter)) {
-      const path = join(folder, name);
-      try {
-        accessSync(path, constants.X_OK);
-        return path;
-      } catch {
-        // Not here; the next folder may have it.
-      }
-    }
-  }
-  throw new Error('no chromium on PATH');
-}
-
 function fail(error) {
   console.error(error);
   server?.kill('SIGKILL');
@@ -217,15 +202,5 @@ const TOTAL_MS_MAX = 120_000;
 const STEP_MS_MAX = 30_000;
 const STOP_MS_MAX = 15_000;
 const SAID_LINES_MAX = 100;
-const BROWSER_FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 main().catch(fail);

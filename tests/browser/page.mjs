@@ -7,10 +7,10 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
+
+import { BROWSER_FLAGS, browserPath } from './chromium.mjs';
 
 async function main([screenshot]) {
   const limit = setTimeout(() => fail(new Error(`not done after ${TOTAL_MS_MAX} ms`)), TOTAL_MS_MAX);
@@ -124,21 +124,6 @@ function stopServer() {
   });
 }
 
-function browserPath() {
-  for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
-    for (const folder of process.env.PATH.split(delimiter)) {
-      const path = join(folder, name);
-      try {
-        accessSync(path, constants.X_OK);
-        return path;
-      } catch {
-        // Not here; the next folder may have it.
-      }
-    }
-  }
-  throw new Error('no chromium on PATH');
-}
-
 function fail(error) {
   console.error(error);
   server?.kill('SIGKILL');
@@ -151,15 +136,5 @@ const TOTAL_MS_MAX = 60_000;
 const STEP_MS_MAX = 10_000;
 const STOP_MS_MAX = 5_000;
 const SAID_LINES_MAX = 100;
-const BROWSER_FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 main(process.argv.slice(2)).catch(fail);

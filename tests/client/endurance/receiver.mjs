@@ -1,7 +1,7 @@
 // The client under test, here or in a browser, and everything it told.
 
 import { connect } from 'fanfare-client';
-import { browserPath, BROWSER_FLAGS } from './browser.mjs';
+import { browserPath, BROWSER_FLAGS } from '../../browser/chromium.mjs';
 import { chromium } from 'playwright-core';
 
 /** What a feed told, and a way to wait for it. */
