@@ -27,7 +27,7 @@ export class Publisher {
     this.failure.catch(() => {});
   }
 
-  /** Publishes until `count` events were accepted in all. */
+  /** Publishes until `count` events were accepted in all, and nothing is without its answer. */
   until(count) {
     this.#goal = count;
     const reached = new Promise((resolve) => (this.#reached = resolve));
@@ -42,8 +42,10 @@ export class Publisher {
   async #work() {
     for (;;) {
       while (this.#goal <= this.answered.size) {
-        this.#reached();
-        await new Promise((go) => this.#waiting.push(go));
+        const going = new Promise((go) => this.#waiting.push(go));
+        // What is still under way may be received before its answer is, and would then be nobody's.
+        if (this.#waiting.length === WORKERS) this.#reached();
+        await going;
       }
       await this.#server.up;
       await this.#publish(this.#next++);
