@@ -1,5 +1,6 @@
 //! What is typed: the subcommands and their options.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -24,6 +25,9 @@ pub(crate) enum Command {
     /// Publish real events one by one, for demonstrations and for a server to have something to show
     #[command(long_about = ABOUT_REPLAY, after_long_help = AFTER_REPLAY, args_override_self = true)]
     Replay(ReplayFlags),
+    /// Serve as little as fan-out can be: the kernel's sends and next to nothing else, to put beside a server
+    #[command(long_about = ABOUT_FLOOR, args_override_self = true)]
+    Floor(FloorFlags),
 }
 
 /// What both subcommands need to reach the server.
@@ -217,6 +221,20 @@ pub(crate) struct ReplayFlags {
     pub(crate) file: Option<PathBuf>,
 }
 
+/// Options of `loadgen floor`.
+#[derive(Debug, Args)]
+pub(crate) struct FloorFlags {
+    /// Where to listen; port 0 takes a free one, which is printed
+    #[arg(long, env = "LOADGEN_FLOOR_BIND", value_name = "HOST:PORT", default_value = "127.0.0.1:8090")]
+    pub(crate) bind: SocketAddr,
+    /// Write to each subscriber once for every event
+    #[arg(long)]
+    pub(crate) each: bool,
+    /// Write to each subscriber once for all events of a turn (the default)
+    #[arg(long, conflicts_with = "each")]
+    pub(crate) batch: bool,
+}
+
 const ABOUT: &str = "\
 Drives a Fanfare server with load and tells latency one can trust.
 
@@ -252,6 +270,14 @@ Publish real events one by one, for demonstrations and for a server to have some
 
 The bundled events are example payloads of a forge's webhooks. They have no times of their own, so they are published \
 at a steady rate. A publish that is refused (503) is repeated after the time that the server states.";
+
+const ABOUT_FLOOR: &str = "\
+Serve as little as fan-out can be: the kernel's sends and next to nothing else, to put beside a server.
+
+GET /ws is a WebSocket and GET /events an event stream; each gets every body that is sent to POST /publish, as a text \
+frame or as the data of a block, as it came. There are no channels, and nothing is kept for who comes later. \
+GET /health/ready is answered 200. One thread. A subscriber that does not read is closed when it is 64 MiB behind; \
+what a slow one missed it gets in as few writes as its socket allows, with --each too.";
 
 const AFTER_REPLAY: &str = "\
 A file has one JSON object per line:

@@ -10,6 +10,7 @@ mod control;
 mod corpus;
 mod event;
 mod flags;
+mod floor;
 mod gauge;
 mod histogram;
 mod http;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             Ok(plan) => replay::run(plan, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
+        Command::Floor(flags) => floor::run(&flags, &stop),
     };
     result.unwrap_or_else(|error| failed(EXIT_SETUP, &format!("{error:#}")))
 }
