@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::compare::CompareFlags;
+use crate::counting::CountFlags;
 use crate::options::{Interval, Rate, Size, SourceRange, Transports, Verify, Via};
+use crate::side_by_side::options::SideBySideFlags;
 
 /// Drives a Fanfare server with load and tells latency one can trust.
 #[derive(Debug, Parser)]
@@ -25,6 +28,15 @@ pub(crate) enum Command {
     /// Publish real events one by one, for demonstrations and for a server to have something to show
     #[command(long_about = ABOUT_REPLAY, after_long_help = AFTER_REPLAY, args_override_self = true)]
     Replay(ReplayFlags),
+    /// Count what a server delivers under one load, and what that costs it
+    #[command(long_about = ABOUT_COUNT, after_long_help = AFTER_COUNT, args_override_self = true)]
+    Count(Box<CountFlags>),
+    /// Run two servers in turns and tell the ratio of their costs
+    #[command(long_about = ABOUT_SIDE_BY_SIDE, after_long_help = AFTER_SIDE_BY_SIDE, args_override_self = true)]
+    SideBySide(Box<SideBySideFlags>),
+    /// Compare two saved results, figure by figure
+    #[command(after_long_help = AFTER_COMPARE)]
+    Compare(CompareFlags),
     /// Serve as little as fan-out can be: the kernel's sends and next to nothing else, to put beside a server
     #[command(long_about = ABOUT_FLOOR, args_override_self = true)]
     Floor(FloorFlags),
@@ -287,6 +299,48 @@ Examples:
   loadgen replay http://127.0.0.1:8080                    the bundled events, 20 a second
   loadgen replay http://127.0.0.1:8080 --loop --speed 5   without end, 100 a second
   my-exporter | loadgen replay http://127.0.0.1:8080 --file - --rate max";
+
+const ABOUT_COUNT: &str = "\
+Count what a server delivers under one load, and what that costs it.
+
+One thread hops from frame to frame and recognises events by the stamp in their bodies. What every subscriber must have is \
+known: one delivery that is missing or too many fails the run. The client states its own ceiling; a result above \
+1/1.3 of it is INVALID. Without a URL the server of the profile is started, on a processor of its own.";
+
+const AFTER_COUNT: &str = "\
+Examples:
+  loadgen count --shape burst:60 -c 1000                  the fanfare beside this program
+  loadgen count --profile floor-batch --shape saturation:64
+  loadgen count http://127.0.0.1:8080 --pid 4711 --shape publish:64 --publish-via http-batch
+
+Exit codes:
+  0 pass   2 wrong usage   3 cannot start or connect   4 invalid: the generator was the bottleneck
+  5 somebody did not get exactly what was published   130 interrupted";
+
+const ABOUT_SIDE_BY_SIDE: &str = "\
+Run two servers in turns, A B A B, and tell the ratio of their costs.
+
+Each run starts its server fresh on --server-cpu, with the client on --client-cpu. Messages of both are made equally \
+long. Ratios are taken pair by pair; shown are their median and its 95 % interval by bootstrap. p99 and p999 are those of \
+all runs together. Any server can be driven: a profile says how (see benches/side-by-side).";
+
+const AFTER_SIDE_BY_SIDE: &str = "\
+Examples:
+  loadgen side-by-side fanfare floor-each --bar 'cpu_per_delivery<=1.05'
+  loadgen side-by-side fanfare floor-batch --shape saturation:64 -c 5000 --bar 'deliveries_per_s>=0.9'
+  loadgen side-by-side fanfare fanfare                    must be 1 within its interval: what the method itself adds
+  loadgen side-by-side fanfare fanfare --a-options '--stuck 100' --bar 'p99<=1.1'
+  loadgen side-by-side --suite benches/side-by-side/suite.json --only burst --json results.json
+
+A bar is met or missed if the whole interval is on one side of it, and undecided otherwise.
+
+Exit codes:
+  0 no bar is missed   2 wrong usage   3 cannot start or connect   4 invalid: the generator was the bottleneck
+  5 a bar is missed, or somebody did not get exactly what was published   130 interrupted";
+
+const AFTER_COMPARE: &str = "\
+Exit codes:
+  0 the same or better   1 worse   2 wrong usage   3 a file cannot be read";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! What the generator needs of the machine beneath it: the clock, processor time, descriptors.
 //!
 //! Every `unsafe` block of the program is here and in `alarm.rs`; each one is a single system call on memory that
-//! lives across the call.
+//! lives across the call, or fills such memory.
 
 use std::fs;
 use std::io;
@@ -97,6 +97,51 @@ fn bind_without_port(socket: &Socket) -> io::Result<()> {
 fn bind_without_port(_: &Socket) -> io::Result<()> {
     Ok(())
 }
+
+/// Lets the calling thread run on the processor `cpu` only.
+///
+/// # Errors
+/// There is no such processor, or it may not be used.
+#[cfg(target_os = "linux")]
+pub(crate) fn pin_thread(cpu: usize) -> io::Result<()> {
+    // SAFETY: a set of processors is a plain array of bits, for which all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if cpu < 8 * size_of::<libc::cpu_set_t>() {
+        // SAFETY: `set` is valid, and `cpu` is one of its bits.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: `set` outlives the call, and its size is given truly; 0 is the calling thread.
+    let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Elsewhere threads go where the system sends them.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin_thread(_: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Has the process that `command` starts run on the processor `cpu`, if one is given, and end with the thread that starts it.
+#[cfg(target_os = "linux")]
+pub(crate) fn tie(command: &mut std::process::Command, cpu: Option<usize>) {
+    use std::os::unix::process::CommandExt;
+    let prepare = move || {
+        // SAFETY: the call takes no memory.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        cpu.map_or(Ok(()), pin_thread)
+    };
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated or locked.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Elsewhere it is only started.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn tie(_: &mut std::process::Command, _: Option<usize>) {}
 
 /// Nanoseconds in a second.
 pub(crate) const NS_PER_SECOND: u64 = 1_000_000_000;

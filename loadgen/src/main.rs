@@ -6,8 +6,10 @@
 mod account;
 mod alarm;
 mod audit;
+mod compare;
 mod control;
 mod corpus;
+mod counting;
 mod event;
 mod flags;
 mod floor;
@@ -25,6 +27,7 @@ mod record;
 mod replay;
 mod report;
 mod run;
+mod side_by_side;
 mod sse;
 mod subscriber;
 mod target;
@@ -57,6 +60,15 @@ fn main() -> ExitCode {
             Ok(plan) => replay::run(plan, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
+        Command::Count(flags) => match counting::Plan::new(*flags) {
+            Ok(plan) => counting::run(&plan, &stop),
+            Err(error) => return failed(EXIT_USAGE, &error),
+        },
+        Command::SideBySide(flags) => match side_by_side::Plan::new(*flags) {
+            Ok(plan) => side_by_side::run(&plan, &stop),
+            Err(error) => return failed(EXIT_USAGE, &error),
+        },
+        Command::Compare(flags) => compare::run(&flags),
         Command::Floor(flags) => floor::run(&flags, &stop),
     };
     result.unwrap_or_else(|error| failed(EXIT_SETUP, &format!("{error:#}")))

@@ -1,0 +1,112 @@
+//! A suite: comparisons in a JSON file, run one after the other.
+//!
+//! ```json
+//! {"comparisons": [{
+//!   "name": "steady 1000 x 128 B", "a": "fanfare", "b": "floor-each",
+//!   "options": "--shape steady -c 1000 -s 128", "a_options": "", "b_options": "",
+//!   "pairs": 15, "bars": ["cpu_per_delivery<=1.05"]
+//! }]}
+//! ```
+//!
+//! `options` are the load options of the command line, those of one side going over those of both; what the command line
+//! says itself goes over neither: it fills what they leave open. Profiles without a `/` are looked for beside the suite.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::bar::Bar;
+use super::options::SideBySideFlags;
+use super::{Comparison, Side};
+use crate::counting::shape::LoadFlags;
+
+/// Comparisons that belong together.
+#[derive(Debug)]
+pub(super) struct Suite {
+    entries: Vec<Entry>,
+    directory: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    comparisons: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    a: String,
+    b: String,
+    #[serde(default)]
+    options: String,
+    #[serde(default)]
+    a_options: String,
+    #[serde(default)]
+    b_options: String,
+    #[serde(default)]
+    pairs: Option<u32>,
+    #[serde(default)]
+    bars: Vec<String>,
+}
+
+impl Suite {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no suite; the message names it.
+    pub(super) fn load(path: &Path) -> Result<Suite, String> {
+        let named = |error: String| format!("{}: {error}", path.display());
+        let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+        let document: Document = serde_json::from_str(&text).map_err(|error| named(error.to_string()))?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Ok(Suite { entries: document.comparisons, directory: directory.unwrap_or(Path::new(".")).to_owned() })
+    }
+
+    /// What is in it, a line each.
+    pub(super) fn list(&self) -> String {
+        let line = |entry: &Entry| {
+            format!(
+                "{:<44} {} beside {}   {}   {}\n",
+                entry.name,
+                entry.a,
+                entry.b,
+                entry.options,
+                entry.bars.join(" ")
+            )
+        };
+        self.entries.iter().map(line).collect()
+    }
+
+    /// The comparisons that `flags` choose.
+    ///
+    /// # Errors
+    /// Options or profiles of one are wrong, or none has such a name.
+    pub(super) fn comparisons(self, flags: &SideBySideFlags) -> Result<Vec<Comparison>, String> {
+        let is_chosen =
+            |entry: &&Entry| flags.only.is_empty() || flags.only.iter().any(|part| entry.name.contains(part));
+        let chosen: Vec<&Entry> = self.entries.iter().filter(is_chosen).collect();
+        if chosen.is_empty() {
+            return Err("no comparison of the suite has such a name; --list shows them".to_owned());
+        }
+        chosen
+            .into_iter()
+            .map(|entry| self.comparison(entry, flags).map_err(|error| format!("{}: {error}", entry.name)))
+            .collect()
+    }
+
+    fn comparison(&self, entry: &Entry, flags: &SideBySideFlags) -> Result<Comparison, String> {
+        let both = entry.options.parse::<LoadFlags>()?.over(&flags.load);
+        let side = |name: &str, own: &str| Side::new(name, &self.directory, Some(own.parse()?), &both);
+        let bars = entry.bars.iter().map(|bar| bar.parse::<Bar>()).collect::<Result<_, _>>()?;
+        Ok(Comparison {
+            name: entry.name.clone(),
+            sides: [side(&entry.a, &entry.a_options)?, side(&entry.b, &entry.b_options)?],
+            pairs: entry.pairs.unwrap_or(flags.pairs),
+            bars,
+            seed: flags.seed,
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! `loadgen count` against a server that keeps the protocol, and against one that breaks it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::stub::{Fault, Script, Stub};
+use serde_json::Value;
+
+/// How the stub is spoken to, in a file of its own that `name` tells apart; `start` is its first members.
+pub(crate) fn profile(name: &str, start: &str) -> PathBuf {
+    let rest = r#""channel":"b:{i}",
+        "subscribe":{
+            "ws":{"path":"/ws?channel={channel}","confirm":"\"subscribed\""},
+            "sse":{"path":"/events?channel={channel}"}},
+        "publish":{
+            "http":{"path":"/publish","body":"{\"channel\":\"{channel}\",\"event\":\"m\",\"data\":\"{body}\"}","ok":[202]},
+            "batch":{"path":"/publish","before":"[","join":",","after":"]",
+                "item":"{\"channel\":\"{channel}\",\"event\":\"m\",\"data\":\"{body}\"}"},
+            "ws":{"path":"/ws","accepted":"\"published\"",
+                "send":"{\"channel\":\"{channel}\",\"event\":\"m\",\"data\":\"{body}\",\"id\":1{n}}"}}}"#;
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+    std::fs::write(&path, format!(r#"{{"name":"{name}",{start},{rest}"#)).expect("written");
+    path
+}
+
+/// Counts against a stub, whatever the generator's own share of the machine, and returns the exit code and the JSON.
+fn count(name: &str, script: Script, arguments: &str) -> (i32, Value) {
+    let stub = Stub::start(script);
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["count", &format!("http://{}", stub.address), "--json", "--ceiling", "0"])
+        .args(["--profile".into(), profile(name, r#""url":"http://127.0.0.1:9""#)])
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("the generator runs");
+    let code = output.status.code().expect("an exit code");
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("exit {code}, {}", String::from_utf8_lossy(&output.stderr)));
+    (code, report)
+}
+
+fn counted(report: &Value, name: &str) -> u64 {
+    report["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {report:#}"))
+}
+
+const SHORT: &str = "-c 4 -R 200 -d 100ms --warmup 20ms";
+
+#[test]
+fn every_delivery_is_counted_in_every_shape() {
+    let check = |name: &str, arguments: &str, receivers: u64| {
+        let (code, report) = count(name, Script::default(), arguments);
+        assert_eq!(code, 0, "{arguments}: {report:#}");
+        let published = counted(&report, "published");
+        assert!(0 < published, "{arguments}: {report:#}");
+        assert_eq!(counted(&report, "delivered"), published * receivers, "{arguments}: {report:#}");
+        assert_eq!(counted(&report, "missed") + counted(&report, "surplus"), 0);
+        if 0 < receivers {
+            assert!(0 < report["latency_ms"]["count"].as_u64().expect("a count"), "{arguments}: {report:#}");
+        }
+    };
+    check("count-steady", SHORT, 4);
+    check("count-sse", "-c 4 -R 200 -d 100ms --transport sse", 4);
+    check("count-burst", "-c 4 --shape burst:7 -R 50 -d 100ms", 4);
+    check("count-batch", "-c 4 --shape burst:7 -R 50 -d 100ms --publish-via http-batch --batch 3", 4);
+    check("count-command", "-c 4 -R 200 -d 100ms --publish-via ws", 4);
+    check("count-window", "-c 4 --shape saturation:4 -d 100ms", 4);
+    check("count-channels", "--topology 3x2 -R 200 -d 100ms", 2);
+    check("count-answers", "--shape publish:8 -d 100ms", 0);
+}
+
+#[test]
+fn steady_deliveries_are_those_that_were_due() {
+    let (code, report) = count("count-due", Script::default(), "-c 3 -R 100 -d 500ms --warmup 100ms -s 300");
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!(counted(&report, "published"), 60);
+    assert_eq!(report["latency_ms"]["count"], 150);
+    assert_eq!(report["figures"]["payload_bytes"].as_f64().map(f64::round), Some(300.0), "{report:#}");
+}
+
+#[test]
+fn connections_are_opened_and_held_without_events() {
+    for shape in ["connect", "idle"] {
+        let name = format!("count-{shape}");
+        let (code, report) = count(&name, Script::default(), &format!("--shape {shape} -c 5 -d 50ms"));
+        assert_eq!((code, counted(&report, "published")), (0, 0), "{report:#}");
+        assert!(5 <= report["latency_ms"]["count"].as_u64().expect("a count"), "{report:#}");
+    }
+}
+
+#[test]
+fn a_delivery_that_is_missing_or_too_many_fails_the_run() {
+    let check = |name: &str, fault: Fault, missed: u64, surplus: u64, gaps: u64| {
+        let script = Script { fault, ..Script::default() };
+        let (code, report) = count(name, script, &format!("{SHORT} --body 40 --drain 100ms"));
+        assert_eq!((code, &report["verdict"]), (5, &"failed".into()), "{report:#}");
+        assert_eq!(
+            (counted(&report, "missed"), counted(&report, "surplus")),
+            (missed, surplus),
+            "{report:#}"
+        );
+        assert_eq!((counted(&report, "incomplete_subscribers"), counted(&report, "gaps")), (1, gaps));
+    };
+    check("count-lost", Fault::Lose(9), 1, 0, 0);
+    check("count-repeated", Fault::Repeat(9), 0, 1, 0);
+    check("count-gap", Fault::Gap(9, 11), 3, 0, 1);
+}
+
+#[test]
+fn what_is_refused_is_not_expected() {
+    let script = Script { refuse_every: 5, ..Script::default() };
+    let (code, report) = count("count-refused", script, "-c 4 --shape saturation:4 -d 100ms");
+    assert_eq!(code, 0, "{report:#}");
+    let (published, refused) = (counted(&report, "published"), counted(&report, "refused"));
+    assert!(0 < refused, "{report:#}");
+    assert_eq!(counted(&report, "delivered"), 4 * (published - refused), "{report:#}");
+}
+
+#[test]
+fn nothing_is_expected_of_those_that_never_read() {
+    let (code, report) = count("count-stuck", Script::default(), &format!("{SHORT} --stuck 1"));
+    assert_eq!(code, 0, "{report:#}");
+    assert!(counted(&report, "published") * 3 <= counted(&report, "delivered"));
+}
+
+#[test]
+fn a_client_that_is_too_near_to_its_own_ceiling_makes_the_run_invalid() {
+    let (code, report) = count("count-invalid", Script::default(), &format!("{SHORT} --ceiling 1000000"));
+    assert_eq!((code, &report["verdict"]), (4, &"invalid".into()), "{report:#}");
+    assert!(0.0 < report["generator"]["ceiling_per_s"].as_f64().expect("a ceiling"));
+}
