@@ -57,6 +57,8 @@ pub(super) struct Connection<L> {
     pub(super) delivery: Delivery,
     pub(super) speech: Speech,
     pub(super) subscriptions: SmallVec<[Subscription; 1]>,
+    /// Filters may hold events back from it: the sieve is not open.
+    pub(super) is_sifting: bool,
     /// What must be true of every event it gets.
     pub(super) filter: Option<Arc<Filter>>,
     /// Older events that it is being sent before it goes on from `next`; its input waits meanwhile.
@@ -237,6 +239,7 @@ impl<L> Connection<L> {
             delivery: Delivery::None,
             speech: Speech::default(),
             subscriptions: SmallVec::new(),
+            is_sifting: false,
             filter: None,
             replay: None,
             details: None,
@@ -275,6 +278,11 @@ impl<L> Connection<L> {
     /// What its filters let through.
     pub(super) fn sieve(&self) -> Sieve<'_> {
         Sieve { filter: self.filter.as_deref(), subscriptions: &self.subscriptions }
+    }
+
+    /// After its filters have changed: whether there are any is asked for every event.
+    pub(super) fn note_filters(&mut self) {
+        self.is_sifting = !self.sieve().is_open();
     }
 
     /// What it gets: the patterns of its subscriptions in their scopes, and announcements.

@@ -67,7 +67,7 @@ impl<L: Link> EventLoop<L> {
             if self.in_flight == 0 && self.services_due == 0 {
                 self.desk().set_quiet();
             }
-            let has_routed_all = self.fan_out.position() == self.hub.log.published();
+            let has_routed_all = self.fan_out.base() == self.hub.log.published();
             if self.hub.is_quiet() && has_routed_all {
                 // Who is behind now may take what was accepted, but must not use up the time for our last words.
                 let limits = &self.hub.limits;

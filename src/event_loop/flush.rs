@@ -1,6 +1,7 @@
 //! The flush: the one place where bytes are written, one vectored write a connection and turn.
 //!
-//! A live connection is sent the runs it was marked for. Connections that get the same run from the same event on share
+//! A live connection is sent the runs it was marked for; a turn does this for a bounded number of them, so that input does
+//! not wait until all have had their turn. Connections that get the same run from the same event on share
 //! one list of slices, built once. A short write makes a connection *lagging*: from then on it costs nothing per event
 //! until its socket takes bytes again; then it reads the log from its own cursor, in turns, until it has caught up.
 
@@ -20,19 +21,64 @@ use crate::reader::{Ahead, EventView, Selector, Sieve, Start, begin, select};
 use crate::words::channel::Pattern;
 use crate::words::cursor::{Epoch, Gap, GapCause};
 use crate::words::dialect::Dialect;
-use crate::words::limits::{WRITE_BYTES_MAX, WRITE_SLICES_MAX};
+use crate::words::limits::{SWEEP_EVENTS_MAX, WRITE_BYTES_MAX, WRITE_SLICES_MAX};
 
 /// What a batch was made from, if that can be used again: a run, from which of its events, in which form, and through
 /// whose filter.
 type MadeFrom = (u32, usize, Speech, Option<usize>);
 
-/// Runs of this turn as filters (by address, since each is kept once) let them through, and where looking at them had
-/// to end.
-pub(super) type Sifted = HashMap<(u32, usize), (Vec<u64>, Option<u64>), foldhash::fast::RandomState>;
+/// Runs as filters let them through in this turn.
+#[derive(Debug, Default)]
+pub(super) struct Sifted {
+    /// Where the list of a run and a filter (by address, since each is kept once) is.
+    places: HashMap<(u32, usize), usize, foldhash::fast::RandomState>,
+    /// Events, and where looking at them had to end. Those beyond the places keep their memory.
+    lists: Vec<(Vec<u64>, Option<u64>)>,
+}
+
+impl Sifted {
+    /// The turn is over.
+    fn clear(&mut self) {
+        self.lists.truncate(LISTS_KEPT_MAX);
+        self.places.clear();
+    }
+
+    /// The events of a run that a filter lets through; `sift` puts them into an empty list, once a turn.
+    fn list(
+        &mut self,
+        run: u32,
+        filter: usize,
+        sift: impl FnOnce(&mut Vec<u64>) -> Option<u64>,
+    ) -> (&[u64], Option<u64>) {
+        let free = self.places.len();
+        let place = *self.places.entry((run, filter)).or_insert(free);
+        if place == free {
+            if self.lists.len() == free {
+                self.lists.push(Default::default());
+            }
+            let (seqs, rest) = &mut self.lists[place];
+            seqs.clear();
+            *rest = sift(seqs);
+        }
+        let (seqs, rest) = &self.lists[place];
+        (seqs, *rest)
+    }
+}
+
+/// Lists whose memory is kept for the next turn, each of at most `SWEEP_EVENTS_MAX` numbers.
+const LISTS_KEPT_MAX: usize = 256;
+
+/// What was handed to the kernel in a turn.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    web_socket_events: u64,
+    sse_events: u64,
+    bytes: u64,
+}
 
 /// Frames gathered for one write.
 #[derive(Default)]
-struct Batch<'pass> {
+pub(super) struct Batch<'pass> {
     slices: Vec<IoSlice<'pass>>,
     /// Frames in other words than the log's, instead of `slices`.
     owned: Vec<u8>,
@@ -46,6 +92,27 @@ struct Batch<'pass> {
 }
 
 impl<'pass> Batch<'pass> {
+    /// An empty batch with room for whatever a sweep or a write may bring, in the log's own words.
+    pub(super) fn roomy() -> Batch<'pass> {
+        Batch {
+            slices: Vec::with_capacity(WRITE_SLICES_MAX),
+            ends: Vec::with_capacity(SWEEP_EVENTS_MAX as usize),
+            ..Batch::default()
+        }
+    }
+
+    /// An empty batch with the memory of this one.
+    fn emptied<'other>(mut self) -> Batch<'other> {
+        self.slices.clear();
+        self.ends.clear();
+        Batch {
+            // Of nothing: it is collected in place, and so keeps its memory.
+            slices: self.slices.into_iter().map(|_| IoSlice::new(&[])).collect(),
+            ends: self.ends,
+            ..Batch::default()
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.ends.last().map_or(0, |(_, end)| *end)
     }
@@ -55,7 +122,7 @@ impl<'pass> Batch<'pass> {
         &mut self,
         epoch: Epoch,
         pass: &'pass Pass<'_>,
-        seqs: impl Iterator<Item = u64>,
+        seqs: &[u64],
         speech: Speech,
         rendered: &mut Rendered,
     ) {
@@ -63,7 +130,7 @@ impl<'pass> Batch<'pass> {
         self.ends.clear();
         self.owned.clear();
         (self.last, self.rest, self.made_from) = (None, None, None);
-        for seq in seqs {
+        for &seq in seqs {
             let bytes = self.bytes();
             let is_full = WRITE_SLICES_MAX - PIECES_MAX < self.slices.len() || WRITE_BYTES_MAX <= bytes;
             let added = match is_full {
@@ -100,12 +167,12 @@ impl<'pass> Batch<'pass> {
         self.last = Some(piece);
     }
 
-    /// The bytes from `from` to the end of the frame that `from` lies in.
-    fn rest_of_frame(&self, from: usize, end: usize) -> Vec<u8> {
+    /// Appends the bytes from `from` to `end`, which is that of the frame that `from` lies in, to `rest`.
+    fn push_rest(&self, from: usize, end: usize, rest: &mut Vec<u8>) {
+        rest.reserve_exact(end - from);
         if !self.owned.is_empty() {
-            return self.owned[from..end].to_vec();
+            return rest.extend_from_slice(&self.owned[from..end]);
         }
-        let mut rest = Vec::with_capacity(end - from);
         let mut start = 0;
         for slice in &self.slices {
             let (low, high) = (from.max(start), end.min(start + slice.len()));
@@ -114,9 +181,11 @@ impl<'pass> Batch<'pass> {
             }
             start += slice.len();
         }
-        rest
     }
 }
+
+/// After this part of the time that publishers may drive a loop behind, a sweep goes on to its end without looking at input.
+const SWEEP_PATIENCE_SHARE: u64 = 4;
 
 /// Slices that one frame may take, and the outbox before it.
 const PIECES_MAX: usize = 5;
@@ -140,36 +209,81 @@ enum Wrote {
 }
 
 impl<L: Link> EventLoop<L> {
+    /// Writes to everybody who has something to say besides events, or goes on by himself; then to some of those that
+    /// the fan-out's sweep is for, or to all of them.
     pub(super) fn flush(&mut self) {
-        let hub = Arc::clone(&self.hub);
-        let to_flush = std::mem::take(&mut self.to_flush);
-        {
-            let pass = hub.log.pass();
-            let mut batch = Batch::default();
-            for &key in &to_flush {
-                let Some(connection) = self.connections.get_mut(key) else { continue };
-                connection.in_flush = false;
-                let had_answers = !connection.out.is_empty();
-                if connection.delivery == Delivery::Live && connection.marks != NO_MARK {
-                    self.flush_marked(key, &pass, &mut batch);
-                } else {
-                    connection.marks = NO_MARK;
-                    self.flush_alone(key);
-                }
-                self.after_flush(key, had_answers);
-            }
+        let limits = &self.hub.limits;
+        let patience_ms = limits.fanout_backlog_max.as_millis() as u64 / SWEEP_PATIENCE_SHARE;
+        let is_late = patience_ms <= self.now.mono_ms.saturating_sub(self.sweep_ms);
+        // What would be read in between could not join, or would keep the others waiting.
+        let is_to_end = is_late || !self.fan_out.is_open();
+        let most = if is_to_end { usize::MAX } else { limits.fanout_turn_connections_max };
+        let mut to_flush = std::mem::take(&mut self.to_flush);
+        self.flush_all(&mut to_flush, most);
+        if is_to_end && self.end_sweep() {
+            // Those who were early are owed what had joined. They get it before more is read: publishers are not to find
+            // the loop further behind than if it had never looked.
+            self.route();
+            self.flush_all(&mut to_flush, usize::MAX);
+            self.end_sweep();
+        } else if !self.fan_out.is_under_way() {
+            self.end_sweep();
         }
-        self.fan_out.clear();
-        self.rendered.clear();
-        self.sifted.clear();
-        if self.to_flush.is_empty() {
-            // Keeps the memory of the list.
-            self.to_flush = to_flush;
-            self.to_flush.clear();
-        }
+        // Whoever wants more has been put into the list meanwhile.
+        to_flush.append(&mut self.to_flush);
+        self.to_flush = to_flush;
+        self.count_sent();
     }
 
-    /// Sends a live connection its runs of this turn.
+    /// Writes to everybody in `to_flush`, which is empty afterwards, and to at most `most` of those that are due.
+    fn flush_all(&mut self, to_flush: &mut Vec<usize>, most: usize) {
+        let hub = Arc::clone(&self.hub);
+        let pass = hub.log.pass();
+        let mut batch = std::mem::take(&mut self.batch).emptied();
+        for key in to_flush.drain(..) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.in_flush = false;
+            self.flush_one(key, &pass, &mut batch);
+        }
+        let mut left = most;
+        while 0 < left
+            && let Some(key) = self.fan_out.next_due()
+        {
+            // What it was marked for may have gone with something else.
+            if self.connections.get(key).is_some_and(|connection| connection.marks != NO_MARK) {
+                self.flush_one(key, &pass, &mut batch);
+                left -= 1;
+            }
+        }
+        self.batch = batch.emptied();
+        self.sifted.clear();
+    }
+
+    /// Everybody has had his turn. Returns whether something had joined the sweep, which some are owed.
+    fn end_sweep(&mut self) -> bool {
+        self.rendered.clear();
+        self.fan_out.end_sweep()
+    }
+
+    /// Writes whatever there is for one connection.
+    fn flush_one<'pass>(&mut self, key: usize, pass: &'pass Pass<'_>, batch: &mut Batch<'pass>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let had_answers = !connection.out.is_empty();
+        if connection.delivery == Delivery::Live && connection.marks != NO_MARK {
+            self.flush_marked(key, pass, batch);
+            let Some(connection) = self.connections.get(key) else { return };
+            if connection.delivery == Delivery::Live && !had_answers && !connection.has_input() {
+                // Events went out, and nothing else has changed: by that deadlines move later, if at all.
+                return;
+            }
+        } else {
+            connection.marks = NO_MARK;
+            self.flush_alone(key);
+        }
+        self.after_flush(key, had_answers);
+    }
+
+    /// Sends a live connection its runs of this sweep.
     fn flush_marked<'pass>(&mut self, key: usize, pass: &'pass Pass<'_>, batch: &mut Batch<'pass>) {
         let position = self.fan_out.position();
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -180,34 +294,34 @@ impl<L: Link> EventLoop<L> {
             runs.next().filter(|_| runs.next().is_none())
         };
         let sieve = connection.sieve();
+        debug_assert_eq!(connection.is_sifting, !sieve.is_open());
         let (epoch, rendered) = (self.hub.epoch, &mut self.rendered);
         match only_run {
-            Some(run) if sieve.is_open() => {
+            Some(run) if !connection.is_sifting => {
                 let seqs = self.fan_out.run(run);
                 let first = seqs.partition_point(|seq| *seq < next);
                 let made_from = Some((run, first, speech, None));
                 if batch.made_from != made_from {
-                    batch.gather(epoch, pass, seqs[first..].iter().copied(), speech, rendered);
+                    batch.gather(epoch, pass, &seqs[first..], speech, rendered);
                     batch.made_from = made_from;
                 }
             }
             Some(run) if !sieve.has_own_filters() => {
                 let filter = connection.filter.as_ref().map_or(0, |filter| Arc::as_ptr(filter).addr());
-                let (seqs, rest) = self.sifted.entry((run, filter)).or_insert_with(|| {
-                    let mut seqs = Vec::new();
-                    let rest = sift(&self.hub.log, pass, &self.fan_out, run, 0, sieve, &mut seqs);
-                    (seqs, rest)
-                });
+                let (log, fan_out) = (&self.hub.log, &self.fan_out);
+                let (seqs, rest) =
+                    self.sifted.list(run, filter, |seqs| sift(log, pass, fan_out, run, 0, sieve, seqs));
                 let first = seqs.partition_point(|seq| *seq < next);
                 let made_from = Some((run, first, speech, Some(filter)));
                 if batch.made_from != made_from {
-                    batch.gather(epoch, pass, seqs[first..].iter().copied(), speech, rendered);
-                    batch.rest = batch.rest.or(*rest);
+                    batch.gather(epoch, pass, &seqs[first..], speech, rendered);
+                    batch.rest = batch.rest.or(rest);
                     batch.made_from = made_from;
                 }
             }
             _ => {
-                let mut seqs: Vec<u64> = Vec::new();
+                let mut seqs = std::mem::take(&mut self.seqs);
+                seqs.clear();
                 let mut rest = None;
                 for run in self.fan_out.runs_from(marks) {
                     let cut = sift(&self.hub.log, pass, &self.fan_out, run, next, sieve, &mut seqs);
@@ -217,8 +331,9 @@ impl<L: Link> EventLoop<L> {
                 if let Some(rest) = rest {
                     seqs.truncate(seqs.partition_point(|seq| *seq < rest));
                 }
-                batch.gather(epoch, pass, seqs.into_iter(), speech, rendered);
+                batch.gather(epoch, pass, &seqs, speech, rendered);
                 batch.rest = batch.rest.or(rest);
+                self.seqs = seqs;
             }
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -259,7 +374,7 @@ impl<L: Link> EventLoop<L> {
             return self.send_older(key, log, names, replay);
         }
         let from = connection.next;
-        let mut seqs = Vec::new();
+        let mut seqs = std::mem::take(&mut self.seqs);
         let patterns = connection.patterns();
         let mut selector = Selector::new(&patterns, names, connection.sieve());
         let most = connection.speech.catch_up_events_max();
@@ -268,7 +383,8 @@ impl<L: Link> EventLoop<L> {
             Ahead::Lapped => self.skip_lost(key, &patterns, from, u64::MAX),
         };
         // The loop's own position may be behind where a gap ends.
-        self.send(key, log, seqs, upto.max(from));
+        self.send(key, log, &seqs, upto.max(from));
+        self.seqs = seqs;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.delivery == Delivery::Lagging && connection.writable {
             if end <= connection.next {
@@ -296,12 +412,13 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Gathers and writes `seqs` for one connection alone.
-    fn send(&mut self, key: usize, log: &Log, seqs: Vec<u64>, upto: u64) {
+    fn send(&mut self, key: usize, log: &Log, seqs: &[u64], upto: u64) {
         let Some(speech) = self.connections.get(key).map(|connection| connection.speech) else { return };
         let pass = log.pass();
-        let mut batch = Batch::default();
-        batch.gather(self.hub.epoch, &pass, seqs.into_iter(), speech, &mut Rendered::default());
+        let mut batch = std::mem::take(&mut self.batch_of_one).emptied();
+        batch.gather(self.hub.epoch, &pass, seqs, speech, &mut Rendered::default());
         self.write(key, &batch, upto);
+        self.batch_of_one = batch.emptied();
     }
 
     /// Sends a connection the next of its older events, and what follows when those are all gone.
@@ -310,7 +427,8 @@ impl<L: Link> EventLoop<L> {
         // Its own cursor stands still meanwhile; the one of the replay takes its place for the write.
         let position = connection.next;
         let most = connection.speech.catch_up_events_max();
-        let mut seqs = Vec::new();
+        let mut seqs = std::mem::take(&mut self.seqs);
+        seqs.clear();
         let upto = match &mut replay.what {
             Older::Range { next, end } => {
                 let patterns: SmallVec<[Pattern; 4]> =
@@ -335,7 +453,8 @@ impl<L: Link> EventLoop<L> {
         };
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.next = 0;
-        self.send(key, log, seqs, upto);
+        self.send(key, log, &seqs, upto);
+        self.seqs = seqs;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let sent_upto = std::mem::replace(&mut connection.next, position);
         let is_over = match &mut replay.what {
@@ -398,14 +517,11 @@ impl<L: Link> EventLoop<L> {
         let events = connection.account(batch, count, upto);
         connection.delivered += events;
         connection.sent_bytes += count as u64;
-        self.delivered += events;
-        let traffic = &self.hub.desks()[self.index].traffic;
-        let by_transport = match connection.speech.form {
-            Form::WebSocket => &traffic.web_socket_events,
-            Form::Sse | Form::SseUnnamed => &traffic.sse_events,
-        };
-        Traffic::add(by_transport, events);
-        Traffic::add(&traffic.bytes, count as u64);
+        match connection.speech.form {
+            Form::WebSocket => self.sent.web_socket_events += events,
+            Form::Sse | Form::SseUnnamed => self.sent.sse_events += events,
+        }
+        self.sent.bytes += count as u64;
         if !batch.ends.is_empty() && 0 < count {
             connection.clock.event_ms = now_ms;
         }
@@ -413,6 +529,16 @@ impl<L: Link> EventLoop<L> {
         if connection.writable && connection.delivery == Delivery::Lagging && batch.rest.is_some() {
             self.want_flush(key);
         }
+    }
+
+    /// Shows the others what the turn has sent.
+    fn count_sent(&mut self) {
+        let Sent { web_socket_events, sse_events, bytes } = std::mem::take(&mut self.sent);
+        self.delivered += web_socket_events + sse_events;
+        let traffic = &self.hub.desks()[self.index].traffic;
+        Traffic::add(&traffic.web_socket_events, web_socket_events);
+        Traffic::add(&traffic.sse_events, sse_events);
+        Traffic::add(&traffic.bytes, bytes);
     }
 
     /// What follows a flush, whatever was sent.
@@ -423,9 +549,8 @@ impl<L: Link> EventLoop<L> {
             self.renew_deadline(key);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let has_input = connection.readable || connection.peer_done || !connection.unread.is_empty();
         let is_done = connection.out.is_empty() && matches!(connection.session, Session::Closing);
-        let may_read = has_input && !connection.is_paused(&self.hub.limits);
+        let may_read = connection.has_input() && !connection.is_paused(&self.hub.limits);
         if is_done {
             self.finish(key);
         }
@@ -476,6 +601,11 @@ fn write_once(link: &mut impl Link, slices: &[IoSlice<'_>]) -> io::Result<usize>
 }
 
 impl<L> Connection<L> {
+    /// Whether there is, or may be, something to read.
+    fn has_input(&self) -> bool {
+        self.readable || self.peer_done || !self.unread.is_empty()
+    }
+
     /// `count` bytes of the outbox and `batch` went out: moves the cursor, keeps the rest of a frame that was cut.
     /// Returns how many events went out whole, a cut one included.
     fn account(&mut self, batch: &Batch<'_>, count: usize, upto: u64) -> u64 {
@@ -494,8 +624,7 @@ impl<L> Connection<L> {
         let begin = if whole == 0 { 0 } else { batch.ends[whole - 1].1 };
         let is_cut = begin < sent;
         if is_cut {
-            let rest = batch.rest_of_frame(sent, end);
-            self.out.tail().extend_from_slice(&rest);
+            batch.push_rest(sent, end, self.out.tail());
         }
         self.next = if is_cut { seq + 1 } else { seq };
         if self.delivery == Delivery::Live {

@@ -4,7 +4,8 @@
 //!   [`EventLoop::ending`] for those whose peer has sent its last, then [`EventLoop::turn`]; between turns it may
 //!   sleep until [`EventLoop::deadline_ms`], unless [`EventLoop::has_work`], under the bell's protocol
 //!   ([`crate::sync::bell`])
-//! # Invariants     E1 a live connection has been sent, or is marked for, every wanted event below the loop's position
+//! # Invariants     E1 a live connection has been sent every wanted event below its own `next` and the fan-out's base, and
+//!   the fan-out's sweep, or the next, brings it the others
 //!   E2 a lagging connection has been sent every wanted event below its own `next`
 //!   E3 bytes are written in `flush` only, at frame boundaries
 //! # Bounds         all of `words::limits`; each phase of a turn has a budget, and what it leaves is remembered
@@ -39,10 +40,10 @@ use crate::session::request::Door;
 use crate::session::settings::Settings;
 use crate::table::Table;
 use crate::words::filter::Filter;
-use crate::words::limits::READ_BUFFER_BYTES;
+use crate::words::limits::{READ_BUFFER_BYTES, SWEEP_EVENTS_MAX};
 use connection::{Connection, Delivery, NO_MARK};
 use fan_out::{FanOut, Routed};
-use flush::Sifted;
+use flush::{Batch, Sent, Sifted};
 use render::Rendered;
 use service::DeliveryWait;
 use timers::Timers;
@@ -87,10 +88,12 @@ pub struct EventLoop<L> {
     table: Table,
     table_changed: bool,
     fan_out: FanOut,
+    /// When its sweep began, in milliseconds of the loop's clock.
+    sweep_ms: u64,
     timers: Timers,
     /// Connections that may have something to read, or to go on reading.
     to_read: VecDeque<usize>,
-    /// Connections that may have something to send.
+    /// Connections that may have something to send besides what the fan-out brings them.
     to_flush: Vec<usize>,
     /// Submissions whose receipt is still due.
     in_flight: usize,
@@ -113,10 +116,16 @@ pub struct EventLoop<L> {
     filters: HashSet<Arc<Filter>, foldhash::fast::RandomState>,
     /// At so many, those that nobody uses any more are looked for.
     filters_high: usize,
-    /// Frames of this turn in other words than the log's.
+    /// Frames of this sweep in other words than the log's.
     rendered: Rendered,
     /// This turn's runs as filters let them through.
     sifted: Sifted,
+    /// What this turn has handed to the kernel so far.
+    sent: Sent,
+    /// Memory of the flush, kept from turn to turn: frames for many, frames for one, and numbers of events.
+    batch: Batch<'static>,
+    batch_of_one: Batch<'static>,
+    seqs: Vec<u64>,
 }
 
 /// The sequencer inside the only loop.
@@ -154,6 +163,7 @@ impl<L: Link> EventLoop<L> {
     ) -> EventLoop<L> {
         EventLoop {
             fan_out: FanOut::new(hub.log.published()),
+            sweep_ms: now.mono_ms,
             timers: Timers::new(now.mono_ms),
             hub,
             settings,
@@ -183,6 +193,10 @@ impl<L: Link> EventLoop<L> {
             filters_high: stream::FILTERS_HIGH,
             rendered: Rendered::default(),
             sifted: Sifted::default(),
+            sent: Sent::default(),
+            batch: Batch::roomy(),
+            batch_of_one: Batch::roomy(),
+            seqs: Vec::with_capacity(SWEEP_EVENTS_MAX as usize),
         }
     }
 
@@ -257,7 +271,7 @@ impl<L: Link> EventLoop<L> {
         self.route();
         self.expire();
         self.flush();
-        self.desk().advance_routed(self.fan_out.position());
+        self.desk().advance_routed(self.fan_out.base());
         self.answer_delivery_waits();
     }
 
@@ -269,6 +283,7 @@ impl<L: Link> EventLoop<L> {
             || !self.to_flush.is_empty()
             // Edited since it was shown: the others would go by the old one for as long as this loop sleeps.
             || self.table_changed
+            || self.fan_out.is_under_way()
             || self.fan_out.position() < self.hub.log.published()
             || desk.has_receipt()
             || desk.has_letter()
@@ -348,20 +363,17 @@ impl<L: Link> EventLoop<L> {
     fn route(&mut self) {
         let hub = Arc::clone(&self.hub);
         let pass = hub.log.pass();
-        // After the pass: whoever comes to mean something else from here on has no event in it.
-        self.fan_out.check_numbering(&hub.log);
-        let (connections, to_flush) = (&mut self.connections, &mut self.to_flush);
+        let connections = &mut self.connections;
         let mut mark = |key: u32, mark: u32| {
             let connection = connections.get_mut(key as usize)?;
             if connection.delivery != Delivery::Live {
                 return None;
             }
-            if !connection.in_flush {
-                connection.in_flush = true;
-                to_flush.push(key as usize);
-            }
             Some(std::mem::replace(&mut connection.marks, mark))
         };
+        if !self.fan_out.is_under_way() {
+            self.sweep_ms = self.now.mono_ms;
+        }
         let routed = self.fan_out.route(&hub.log, &pass, &self.table, &mut mark);
         if routed == Routed::Lapped {
             self.send_everybody_alone(pass.published());

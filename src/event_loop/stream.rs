@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::connection::{Connection, Delivery, Details, Older, Replay, Session, Speech};
+use super::connection::{Connection, Delivery, Details, NO_MARK, Older, Replay, Session, Speech};
 use super::{EventLoop, Link};
 use crate::log::Form;
 use crate::reader::{Selector, Sieve, Start, Subscription, newest, start};
@@ -60,6 +60,7 @@ impl<L: Link> EventLoop<L> {
         connection.session = Session::WebSocket(Box::new(Decoder::new(limits)));
         connection.speech = Speech { form: Form::WebSocket, dialect: wish.dialect };
         connection.filter = filter;
+        connection.note_filters();
         self.begin_stream(key, details);
         if !wish.patterns.is_empty() {
             let (since, last) = (wish.since.as_ref(), wish.last);
@@ -102,6 +103,7 @@ impl<L: Link> EventLoop<L> {
         let form = if unnamed { Form::SseUnnamed } else { Form::Sse };
         connection.speech = Speech { form, dialect: wish.dialect };
         connection.filter = filter;
+        connection.note_filters();
         self.tell_retry(key, retry_ms);
         self.begin_stream(key, details);
         let begin = self.begin_at(key, &subscriptions, wish.since.as_ref());
@@ -147,6 +149,7 @@ impl<L: Link> EventLoop<L> {
     /// the answer names: everything after it follows. What is asked for from further back comes before that answer, in
     /// a bracket of its own, unless it is the beginning of the stream.
     pub(super) fn subscribe(&mut self, key: usize, order: Subscribing<'_>) {
+        self.stand_apart(key);
         let Subscribing { wanted, since, last, id, .. } = order;
         let filter = order.filter.and_then(|filter| self.interned(filter));
         let position = self.position_of(key);
@@ -275,10 +278,12 @@ impl<L: Link> EventLoop<L> {
 
     /// Ends subscriptions; of what is not held there is nothing to end.
     pub(super) fn unsubscribe(&mut self, key: usize, ended: &[(Pattern, String)], id: Option<&str>) {
+        self.stand_apart(key);
         for (pattern, text) in ended {
             let Some(connection) = self.connections.get_mut(key) else { return };
             if let Some(at) = connection.subscriptions.iter().position(|held| held.pattern == *pattern) {
                 let held = connection.subscriptions.remove(at);
+                connection.note_filters();
                 self.end_subscription(key, &held);
             }
             let answer = match self.dialect_of(key) {
@@ -291,6 +296,7 @@ impl<L: Link> EventLoop<L> {
 
     /// Sets what must be true of every event from the connection's position on.
     pub(super) fn set_filter(&mut self, key: usize, filter: Filter, id: Option<&str>) {
+        self.stand_apart(key);
         let filter = self.interned(filter);
         let position = self.position_of(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -305,6 +311,7 @@ impl<L: Link> EventLoop<L> {
             }
         }
         connection.filter = filter;
+        connection.note_filters();
         for (old, new) in moved {
             self.tell_exit(key, &old);
             self.tell_entry(key, &new);
@@ -336,11 +343,27 @@ impl<L: Link> EventLoop<L> {
 
     /// The first sequence number that the connection has not been sent, were it to match.
     pub(super) fn position_of(&self, key: usize) -> u64 {
-        let loop_position = self.fan_out.position();
+        let base = self.fan_out.base();
         match self.connections.get(key) {
             Some(connection) if connection.delivery == Delivery::Lagging => connection.next,
-            Some(connection) => connection.next.max(loop_position),
-            None => loop_position,
+            Some(connection) => connection.next.max(base),
+            None => base,
+        }
+    }
+
+    /// Before it is changed what a connection wants: what the fan-out has for it goes by what it wanted so far, and what
+    /// was routed without it will not come again. So unless it has had everything it goes on by itself, from where it
+    /// stands.
+    fn stand_apart(&mut self, key: usize) {
+        let next = self.position_of(key);
+        let position = self.fan_out.position();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_behind = connection.marks != NO_MARK || next < position;
+        if connection.delivery == Delivery::Live && is_behind {
+            connection.marks = NO_MARK;
+            connection.delivery = Delivery::Lagging;
+            connection.next = next;
+            self.want_flush(key);
         }
     }
 
@@ -375,6 +398,7 @@ impl<L: Link> EventLoop<L> {
                 new.from = new.from.min(same.from);
             }
             connection.subscriptions.push(new.clone());
+            connection.note_filters();
             // First the new one: whoever only changes a filter has never been away.
             self.tell_entry(key, &new);
             if let Some(old) = &old {

@@ -66,6 +66,9 @@ pub struct Limits {
     pub fanout_backlog_events_max: u64,
     /// How old the first event that the slowest loop has not handed on may be; as above.
     pub fanout_backlog_max: Duration,
+    /// Live connections that a loop writes new events to before it looks at its input again; at least 1. The others have
+    /// their turn after that, and get what was published meanwhile with it.
+    pub fanout_turn_connections_max: usize,
 
     /// Events in one answer of `GET /history`.
     pub history_events_max: usize,
@@ -138,6 +141,9 @@ impl Limits {
         if self.connections_max == 0 || self.subscriptions_max == 0 || self.ingest_items_max == 0 {
             return Err("connections, subscriptions and waiting submissions must be allowed at least once");
         }
+        if self.fanout_turn_connections_max == 0 {
+            return Err("a loop must write to one connection in a turn at least");
+        }
         if self.requests_in_flight_max == 0 || self.answers_bytes_high == 0 || self.channels_max == 0 {
             return Err("requests in flight, bytes of answers and channels must be allowed at least once");
         }
@@ -178,6 +184,8 @@ impl Default for Limits {
             idempotency_window: Duration::from_secs(600),
             fanout_backlog_events_max: 16_384,
             fanout_backlog_max: Duration::from_millis(200),
+            // About half a millisecond of sends: a look at the input costs a few microseconds.
+            fanout_turn_connections_max: 128,
             history_events_max: 1000,
             history_bytes_max: 4 << 20,
             notifications_per_user_max: 1000,
@@ -224,8 +232,8 @@ pub const FILTER_WORDS_MAX: usize = 256;
 /// Bytes that one loop reads from one connection before others have their turn.
 pub const READ_BUFFER_BYTES: usize = 64 << 10;
 
-/// Events that a loop routes in one turn; what is left is taken in the next.
-pub const TURN_EVENTS_MAX: u64 = 1024;
+/// Events that a loop routes in one sweep over its connections; what is left is taken in the next.
+pub const SWEEP_EVENTS_MAX: u64 = 1024;
 
 /// Slices of one vectored write: the kernel's own bound.
 pub const WRITE_SLICES_MAX: usize = 1024;

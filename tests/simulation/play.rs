@@ -30,7 +30,7 @@ const ROUNDS_MAX: usize = 20_000;
 /// When a promise is broken.
 pub(crate) fn play(seed: u64) -> Tally {
     let random = Random::new(seed);
-    let settings = Settings::new(&random, Random::new(!seed));
+    let settings = Settings::new(&random, Random::new(!seed), &Random::new(seed.rotate_left(32)));
     let limits = settings.limits.clone();
     let server = Server::new(random, limits, settings.loops, settings.inline);
     let context = Rc::clone(&server.context);

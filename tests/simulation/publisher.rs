@@ -381,8 +381,11 @@ impl Publisher {
         let patience = [limits.head_deadline, limits.keep_alive, limits.linger_max, limits.stall_max];
         let patience_ms = patience.into_iter().min().unwrap_or_default().as_millis() as u64;
         let end_ms = conn.server_gone_ms().unwrap_or_else(|| self.context.now_ms.get());
+        // It may have taken nothing for so long that its first look came too late.
+        let is_late =
+            conn.unrest_ms().is_some_and(|unrest_ms| limits.stall_max.as_millis() as u64 <= unrest_ms);
         let is_excused =
-            conn.is_reset() || self.has_dozed || self.is_refused || self.context.hub.is_draining();
+            conn.is_reset() || self.has_dozed || is_late || self.is_refused || self.context.hub.is_draining();
         if conn.done_ms.is_some() && !is_excused && end_ms.saturating_sub(self.served_ms) < patience_ms {
             assert!(
                 self.due.is_empty(),

@@ -24,8 +24,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What the dice say. `own`: dice of their own for what came later, so that a seed's play is otherwise what it was.
-    pub(crate) fn new(random: &Random, own: Random) -> Settings {
+    /// What the dice say. `own` and `latest`: dice of their own for what came later, so that a seed's play is otherwise what
+    /// it was.
+    pub(crate) fn new(random: &Random, own: Random, latest: &Random) -> Settings {
         let ms = |choices: &[u64]| Duration::from_millis(random.pick(choices));
         let limits = Limits {
             retain_events: random.pick(&[0, 1, 3, 8, 64, 300, 300]),
@@ -40,6 +41,7 @@ impl Settings {
             ingest_bytes_max: random.pick(&[32 << 20, 2000]),
             fanout_backlog_events_max: random.pick(&[16_384, 10]),
             fanout_backlog_max: ms(&[200, 20, 10_000]),
+            fanout_turn_connections_max: latest.pick(&[1, 1, 2, 3, 128]),
             history_bytes_max: random.pick(&[4 << 20, 500]),
             head_deadline: ms(&[5000, 400]),
             body_deadline: ms(&[10_000, 400]),

@@ -566,6 +566,8 @@ impl WebSocket {
             || self.conn.is_reset()
             || self.context.hub.is_draining();
         let patience = limits.stall_max.min(limits.pong_deadline).min(limits.head_deadline);
+        // Half a message may be on its way.
+        let patience = patience.min(limits.message_deadline);
         // One that is turned away may find nothing but the end.
         let patience = if self.is_open { patience } else { patience.min(limits.linger_max) };
         if let (false, Some(unrest_ms)) = (is_excused, self.conn.unrest_ms()) {
