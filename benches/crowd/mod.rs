@@ -37,19 +37,41 @@ pub(crate) fn event(channel: &str) -> Publication {
 /// A client with a WebSocket that asks for `query`.
 pub(crate) fn web_socket(rig: &mut Rig, query: &str) -> Peer {
     let peer = rig.connect();
-    let head = format!(
-        "GET /ws{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    rig.say(&peer, head.as_bytes());
+    rig.say(&peer, &upgrade(query));
     peer
 }
 
-/// A command about `channels`, as a frame with a mask of zeros.
+/// The request for a WebSocket that asks for `query`.
+pub(crate) fn upgrade(query: &str) -> Vec<u8> {
+    format!(
+        "GET /ws{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// A client with an event stream that asks for `query`.
+pub(crate) fn event_stream(rig: &mut Rig, query: &str) -> Peer {
+    let peer = rig.connect();
+    rig.say(&peer, format!("GET /events{query} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    peer
+}
+
+/// A request to publish what `body` says.
+pub(crate) fn post(body: &str) -> Vec<u8> {
+    let head = "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json";
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// A command about `channels`.
 pub(crate) fn command(verb: &str, channels: impl IntoIterator<Item = String>) -> Vec<u8> {
     let names: Vec<String> = channels.into_iter().map(|name| format!("\"{name}\"")).collect();
-    let text = format!("{{\"type\":\"{verb}\",\"channels\":[{}]}}", names.join(","));
-    let len = u16::try_from(text.len()).expect("a short command");
+    text(&format!("{{\"type\":\"{verb}\",\"channels\":[{}]}}", names.join(",")))
+}
+
+/// A text message, as a frame with a mask of zeros.
+pub(crate) fn text(text: &str) -> Vec<u8> {
+    let len = u16::try_from(text.len()).expect("a short text");
     let mut frame = vec![0x81];
     match u8::try_from(len).ok().filter(|len| *len < 126) {
         Some(len) => frame.push(0x80 | len),

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod allocations;
 pub(crate) mod collect;
 pub(crate) mod heap;
 pub(crate) mod http;

@@ -63,6 +63,12 @@ impl Rig {
         self.event_loop.ending(peer.id);
     }
 
+    /// `peer` takes things again, after it had stopped.
+    pub(crate) fn read_on(&mut self, peer: &Peer) {
+        peer.wire.borrow_mut().is_full = false;
+        self.event_loop.ready(peer.id, false, true);
+    }
+
     /// The connection of `peer` breaks; what is under way is lost.
     pub(crate) fn cut(&mut self, peer: &Peer) {
         peer.wire.borrow_mut().is_cut = true;
@@ -71,9 +77,13 @@ impl Rig {
 
     /// Publishes events, at most as many as one step takes. The loop has not seen them yet.
     pub(crate) fn publish(&mut self, events: impl IntoIterator<Item = Publication>) {
-        let submission = Submission::publish(Origin::NOBODY, events.into_iter().collect());
-        self.hub.submit(submission, self.now.unix_ms).expect("the loop keeps up");
+        self.submit(Submission::publish(Origin::NOBODY, events.into_iter().collect()));
         self.sequence();
+    }
+
+    /// Puts `submission` in the queue, where it waits.
+    pub(crate) fn submit(&mut self, submission: Submission) {
+        self.hub.submit(submission, self.now.unix_ms).expect("the loop keeps up");
     }
 
     /// Publishes whatever waits in the queue.
