@@ -1,17 +1,17 @@
 //! One connection of a loop.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arcstr::ArcStr;
 use smallvec::SmallVec;
 
+use super::waiting::WaitingList;
 use crate::log::Form;
 use crate::reader::{Sieve, Subscription};
 use crate::session::authority::Principal;
 use crate::session::http::HttpReader;
 use crate::session::request::Door;
-use crate::wire::http::ResponseContext;
 use crate::wire::websocket::Decoder;
 use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
@@ -19,6 +19,8 @@ use crate::words::filter::Filter;
 use crate::words::limits::{CATCH_UP_EVENTS_MAX, Limits};
 
 /// A connection: a link, what is said over it, and a cursor into the log.
+///
+/// There may be a hundred thousand, so what few have at a time is boxed, and what many have alike is shared.
 ///
 /// Invariant: bytes reach the link in one order, `out` first, then frames from `next` on; `out` always ends at a frame
 /// boundary.
@@ -31,11 +33,9 @@ pub(super) struct Connection<L> {
     /// Bytes to send before any frame: answers, control frames, and the rest of a frame that was cut short.
     pub(super) out: Outbox,
     /// Bytes that arrived and could not be taken yet.
-    pub(super) unread: Vec<u8>,
+    pub(super) unread: Box<[u8]>,
     /// Requests whose answer is still due, in order.
-    pub(super) waiting: VecDeque<Waiting>,
-    /// Bytes of those answers that are ready and wait for others.
-    pub(super) ready_bytes: usize,
+    pub(super) waiting: WaitingList,
     /// Bytes may have arrived that were not read.
     pub(super) readable: bool,
     /// Bytes may fit.
@@ -64,7 +64,7 @@ pub(super) struct Connection<L> {
     /// Older events that it is being sent before it goes on from `next`; its input waits meanwhile.
     pub(super) replay: Option<Box<Replay>>,
     /// Who it is, once it is a stream.
-    pub(super) details: Option<Box<Details>>,
+    pub(super) details: Option<Details>,
     /// The last request waits for a service elsewhere: nothing is read until its answer is there.
     pub(super) awaits_service: bool,
     /// Events handed to the kernel.
@@ -79,20 +79,29 @@ pub(super) struct Connection<L> {
     /// The first of this turn's runs of events for it.
     pub(super) marks: u32,
     pub(super) clock: Clock,
+    /// Where the question stands whether a WebSocket's peer is there.
+    pub(super) ping: Ping,
 }
 
 /// What is spoken.
 pub(super) enum Session {
     /// Requests and answers.
     Http(HttpReader),
-    /// A WebSocket.
-    WebSocket(Box<Decoder>),
+    /// A WebSocket; there is a decoder only while a message is half read.
+    WebSocket(Option<Box<HalfRead>>),
     /// A stream of server-sent events: the peer has nothing more to say.
     Sse,
     /// Goodbye has been said; what still arrives is thrown away.
     Closing,
     /// Lent out while its input is being read.
     Taken,
+}
+
+/// A message of which a part has come.
+pub(super) struct HalfRead {
+    pub(super) decoder: Decoder,
+    /// Since when, in milliseconds of the loop's clock.
+    pub(super) since_ms: u64,
 }
 
 /// How events reach a connection.
@@ -131,9 +140,8 @@ impl Default for Speech {
 #[derive(Debug)]
 pub(super) struct Details {
     pub(super) principal: Principal,
-    /// The beginning of its `User-Agent`.
-    pub(super) agent: Box<str>,
-    pub(super) address: Option<SocketAddr>,
+    /// The beginning of its `User-Agent`, which it has in common with many.
+    pub(super) agent: ArcStr,
     /// In Unix milliseconds.
     pub(super) connected_ms: u64,
 }
@@ -174,19 +182,6 @@ pub(super) enum Older {
     List(VecDeque<u64>),
 }
 
-/// A request whose answer is still due.
-#[derive(Debug)]
-pub(super) enum Waiting {
-    /// A publish over HTTP.
-    Http { context: ResponseContext, is_batch: bool },
-    /// A publish over WebSocket.
-    Command { id: Option<String> },
-    /// What a service elsewhere, or time, will answer; it is the last one.
-    Service { context: ResponseContext },
-    /// An answer that is ready, and waits for those before it.
-    Ready { answer: Vec<u8>, then_close: bool },
-}
-
 /// When things happened, in milliseconds of the loop's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
@@ -198,11 +193,8 @@ pub(super) struct Clock {
     pub(super) event_ms: u64,
     /// The last ping was sent, or its answer came.
     pub(super) ping_ms: u64,
-    pub(super) ping: Ping,
     /// There has been something to send since, and the peer takes nothing; 0 if it does.
     pub(super) stalled_ms: u64,
-    /// A message has been half read since; 0 if none is.
-    pub(super) message_ms: u64,
 }
 
 /// Where the question "are you there?" stands.
@@ -224,10 +216,9 @@ impl<L> Connection<L> {
             door,
             session: Session::Http(HttpReader::default()),
             out: Outbox::default(),
-            unread: Vec::new(),
-            waiting: VecDeque::new(),
-            ready_bytes: 0,
-            readable: true,
+            unread: Box::default(),
+            waiting: WaitingList::default(),
+            readable: false,
             writable: true,
             in_input: false,
             in_flush: false,
@@ -254,10 +245,9 @@ impl<L> Connection<L> {
                 until_ms: now_ms + limits.head_deadline.as_millis() as u64,
                 event_ms: now_ms,
                 ping_ms: now_ms,
-                ping: Ping::None,
                 stalled_ms: 0,
-                message_ms: 0,
             },
+            ping: Ping::None,
         }
     }
 
@@ -267,7 +257,7 @@ impl<L> Connection<L> {
             || self.replay.is_some()
             || self.awaits_service
             || limits.requests_in_flight_max <= self.waiting.len()
-            || limits.answers_bytes_high <= self.out.len() + self.ready_bytes
+            || limits.answers_bytes_high <= self.out.len() + self.waiting.ready_bytes()
     }
 
     /// Who it is, if that is known.
@@ -313,7 +303,7 @@ impl<L> Connection<L> {
             Session::Http(_) | Session::Closing | Session::Taken => clock.until_ms,
             // A peer whose input waits cannot be heard.
             Session::WebSocket(_) if self.replay.is_some() => u64::MAX,
-            Session::WebSocket(_) => match clock.ping {
+            Session::WebSocket(_) => match self.ping {
                 Ping::None => after(clock.ping_ms, limits.ping_every),
                 Ping::Sent => after(clock.ping_ms, limits.pong_deadline),
                 Ping::Queued => u64::MAX,
@@ -326,8 +316,8 @@ impl<L> Connection<L> {
         if clock.stalled_ms != 0 {
             deadline = deadline.min(after(clock.stalled_ms, limits.stall_max));
         }
-        if clock.message_ms != 0 {
-            deadline = deadline.min(after(clock.message_ms, limits.message_deadline));
+        if let Session::WebSocket(Some(half_read)) = &self.session {
+            deadline = deadline.min(after(half_read.since_ms, limits.message_deadline));
         }
         deadline
     }
@@ -371,5 +361,17 @@ impl Outbox {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_a_few_hundred_bytes() {
+        // With a link of four bytes, as a socket is.
+        assert!(size_of::<Connection<u32>>() <= 256, "{} bytes", size_of::<Connection<u32>>());
+        assert!(size_of::<Subscription>() <= 32, "{} bytes", size_of::<Subscription>());
     }
 }

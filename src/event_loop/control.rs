@@ -1,6 +1,7 @@
 //! What comes to a loop from elsewhere: receipts of the sequencer, and the wish to shut down.
 
-use super::connection::{Delivery, Session, Waiting};
+use super::connection::{Delivery, Session};
+use super::waiting::Waiting;
 use super::{ConnectionId, EventLoop, Link, Stage};
 use crate::sequencer::{Done, Receipt, Refusal};
 use crate::session::reply;
@@ -43,11 +44,8 @@ impl<L: Link> EventLoop<L> {
                 debug_assert!(false, "an answer that is ready is sent before the next receipt")
             }
         }
-        while let Some(Waiting::Ready { answer, then_close }) = connection.waiting.front_mut() {
-            let (answer, then_close) = (std::mem::take(answer), *then_close);
-            connection.ready_bytes -= answer.len();
+        while let Some((answer, then_close)) = connection.waiting.pop_ready() {
             connection.out.tail().extend_from_slice(&answer);
-            connection.waiting.pop_front();
             close |= then_close;
         }
         if close && matches!(connection.session, Session::Http(_)) {

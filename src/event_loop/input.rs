@@ -4,9 +4,10 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::connection::{Connection, Details, Session, Waiting};
+use super::connection::{Connection, Details, HalfRead, Session};
 use super::control::{JSON, published};
 use super::stream::Subscribing;
+use super::waiting::Waiting;
 use super::{ConnectionId, EventLoop, Link};
 use crate::mail::About;
 use crate::sequencer::{Order, Origin, Refusal, Submission};
@@ -21,7 +22,7 @@ use crate::session::request::{self, Health, Request};
 use crate::session::submit::key_of;
 use crate::web;
 use crate::wire::http::{RequestHead, Response, ResponseContext, Version, problem};
-use crate::wire::websocket::{Decoder, Message, close, push_close, push_pong, push_text};
+use crate::wire::websocket::{Decoder, Message, WebSocketLimits, close, push_close, push_pong, push_text};
 use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
 use crate::words::filter::{Filter, Words};
@@ -112,7 +113,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         match std::mem::replace(&mut connection.session, Session::Taken) {
             Session::Http(reader) => self.take_http(key, reader, input),
-            Session::WebSocket(decoder) => self.take_frames(key, decoder, input),
+            Session::WebSocket(half_read) => self.take_frames(key, half_read, input),
             other => connection.session = other,
         }
     }
@@ -123,7 +124,7 @@ impl<L: Link> EventLoop<L> {
         let bytes = if connection.unread.is_empty() {
             input
         } else {
-            let mut unread = std::mem::take(&mut connection.unread);
+            let mut unread = std::mem::take(&mut connection.unread).into_vec();
             unread.extend_from_slice(input);
             joined = unread;
             &joined
@@ -135,7 +136,7 @@ impl<L: Link> EventLoop<L> {
         match outcome {
             Ok(taken) => {
                 if !matches!(connection.session, Session::Closing) {
-                    connection.unread = bytes[taken..].to_vec();
+                    connection.unread = bytes[taken..].into();
                 }
                 if matches!(connection.session, Session::Taken) {
                     // The interim answer to a request comes after the final ones of those before it.
@@ -228,12 +229,12 @@ impl<L: Link> EventLoop<L> {
                 "A stream cannot follow requests whose answers are still due.",
             ),
             Request::WebSocket(wish) => {
-                let details = self.details_of(key, head, principal);
+                let details = self.details_of(head, principal);
                 return self.open_websocket(key, head, wish, details, context);
             }
             Request::Events { wish, unnamed } => {
                 if body.is_empty() {
-                    let details = self.details_of(key, head, principal);
+                    let details = self.details_of(head, principal);
                     return self.open_events(key, wish, unnamed, details, context);
                 }
                 problem(400, "unexpected_body", "A request for a stream has no body.")
@@ -259,15 +260,10 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Who a connection is that is about to become a stream.
-    fn details_of(&self, key: usize, head: &RequestHead<'_>, principal: Principal) -> Details {
+    fn details_of(&mut self, head: &RequestHead<'_>, principal: Principal) -> Details {
         let agent = head.header("user-agent").unwrap_or_default();
         let end = agent.floor_char_boundary(AGENT_BYTES_MAX);
-        Details {
-            principal,
-            agent: agent[..end].into(),
-            address: self.connections.get(key).and_then(|connection| connection.link.peer()),
-            connected_ms: self.now.unix_ms,
-        }
+        Details { principal, agent: self.agents.get(&agent[..end]), connected_ms: self.now.unix_ms }
     }
 
     fn order_http(&mut self, key: usize, order: Order, is_batch: bool, context: ResponseContext) -> Flow {
@@ -311,7 +307,6 @@ impl<L: Link> EventLoop<L> {
             let mut answer = Vec::new();
             response.write_to(&mut answer, &context);
             connection.deaf = !context.keep_alive;
-            connection.ready_bytes += answer.len();
             connection.waiting.push_back(Waiting::Ready { answer, then_close: !context.keep_alive });
         }
         self.want_flush(key);
@@ -320,12 +315,19 @@ impl<L: Link> EventLoop<L> {
         if context.keep_alive && !is_paused { Flow::Continue } else { Flow::Stop }
     }
 
-    fn take_frames(&mut self, key: usize, mut decoder: Box<Decoder>, input: &mut [u8]) {
+    fn take_frames(&mut self, key: usize, half_read: Option<Box<HalfRead>>, input: &mut [u8]) {
+        let limits = WebSocketLimits {
+            message_bytes_max: self.hub.limits.body_bytes_max,
+            fragments_max: self.hub.limits.fragments_max,
+        };
+        let since_ms = self.now.mono_ms.max(1);
+        let begin = || HalfRead { decoder: Decoder::new(limits), since_ms };
+        let HalfRead { mut decoder, since_ms } = half_read.map_or_else(begin, |half_read| *half_read);
         let outcome = decoder.decode(input, &mut |message| self.message(key, message));
         let Some(connection) = self.connections.get_mut(key) else { return };
         let was_taken = matches!(connection.session, Session::Taken);
         if let Err(violation) = outcome {
-            connection.session = Session::WebSocket(decoder);
+            connection.session = Session::WebSocket(None);
             push_close(connection.out.tail(), violation.close_code, violation.reason);
             self.part(key);
             return;
@@ -334,17 +336,13 @@ impl<L: Link> EventLoop<L> {
             && taken < input.len()
             && !matches!(connection.session, Session::Closing)
         {
-            connection.unread = input[taken..].to_vec();
+            connection.unread = input[taken..].into();
         }
         if was_taken {
-            let is_mid_message = decoder.is_mid_message();
-            let clock = &mut connection.clock;
-            clock.message_ms = match (is_mid_message, clock.message_ms) {
-                (false, _) => 0,
-                (true, 0) => self.now.mono_ms.max(1),
-                (true, since) => since,
-            };
-            connection.session = Session::WebSocket(decoder);
+            // Nearly every message comes whole, and then there is nothing to keep.
+            let is_half_read = decoder.is_mid_message();
+            let half_read = is_half_read.then(|| Box::new(HalfRead { decoder, since_ms }));
+            connection.session = Session::WebSocket(half_read);
         }
     }
 
@@ -528,7 +526,7 @@ fn denial(denied: Denied) -> Response {
 impl<L> Connection<L> {
     /// Something came from the peer: it is there.
     fn heard(&mut self, now_ms: u64) {
-        self.clock.ping = super::connection::Ping::None;
+        self.ping = super::connection::Ping::None;
         self.clock.ping_ms = now_ms;
     }
 }

@@ -1,7 +1,7 @@
 //! The ends of connections: deadlines, goodbyes, removal.
 
 use super::connection::{Connection, Delivery, NO_MARK, Outbox, Ping, Session};
-use super::{ConnectionId, EventLoop, Link};
+use super::{EventLoop, Link};
 use crate::session::http::Standing;
 use crate::wire::http::{ResponseContext, Version, problem};
 use crate::wire::websocket::{close, push_close, push_ping};
@@ -12,22 +12,21 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn expire(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(self.now.mono_ms, &mut due);
-        for token in due.drain(..) {
-            let id = ConnectionId(token);
-            let Some(connection) = self.connections.get_mut(id.key()) else { continue };
-            if connection.generation != id.generation() {
-                continue;
-            }
+        for key in due.drain(..).map(|key| key as usize) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
             if self.now.mono_ms < connection.clock.reminder_ms {
-                // An older reminder than the one that counts.
+                // An older reminder than the one that counts, or one of an earlier connection of this number.
                 continue;
             }
             connection.clock.reminder_ms = u64::MAX;
+            connection.waiting.give_back();
             if connection.deadline_ms(&self.hub.limits) <= self.now.mono_ms {
-                self.deadline_has_come(id.key());
+                self.deadline_has_come(key);
             }
-            self.remind(id.key());
+            self.remind(key);
         }
+        // A crowd whose deadlines came at once must not hold on to the list.
+        due.shrink_to(DUE_KEPT);
         self.due = due;
     }
 
@@ -36,8 +35,8 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let deadline_ms = connection.deadline_ms(&self.hub.limits);
         if deadline_ms < connection.clock.reminder_ms && deadline_ms != u64::MAX {
-            let token = ConnectionId::new(key, connection.generation).0;
-            connection.clock.reminder_ms = self.timers.remind(token, deadline_ms);
+            let already_ms = connection.clock.reminder_ms;
+            connection.clock.reminder_ms = self.timers.remind(key as u32, deadline_ms, already_ms);
         }
     }
 
@@ -58,18 +57,19 @@ impl<L: Link> EventLoop<L> {
                 return self.request_is_late(key, standing);
             }
             Session::Closing | Session::Taken => return self.remove(key),
-            Session::WebSocket(_) => {
-                if is_over(connection.clock.message_ms, limits.message_deadline) {
+            Session::WebSocket(half_read) => {
+                let since_ms = half_read.as_ref().map_or(0, |half_read| half_read.since_ms);
+                if is_over(since_ms, limits.message_deadline) {
                     push_close(connection.out.tail(), close::POLICY_VIOLATION, "message took too long");
                     return self.part(key);
                 }
-                match connection.clock.ping {
+                match connection.ping {
                     Ping::Sent if is_over(connection.clock.ping_ms, limits.pong_deadline) => {
                         return self.remove(key);
                     }
                     Ping::None if is_over(connection.clock.ping_ms, limits.ping_every) => {
                         push_ping(connection.out.tail(), b"");
-                        connection.clock.ping = Ping::Queued;
+                        connection.ping = Ping::Queued;
                         self.want_flush(key);
                     }
                     _ => {}
@@ -135,10 +135,8 @@ impl<L: Link> EventLoop<L> {
         connection.deaf = false;
         // As long as it takes our last words only a stall ends it; the moment begins when they are out.
         connection.clock.until_ms = u64::MAX;
-        connection.clock.message_ms = 0;
-        connection.unread = Vec::new();
+        connection.unread = Box::default();
         connection.waiting.clear();
-        connection.ready_bytes = 0;
         connection.awaits_service = false;
         self.want_flush(key);
         self.remind(key);
@@ -230,6 +228,9 @@ impl<L: Link> EventLoop<L> {
     }
 }
 
+/// Connections for which the list of those whose reminder has come keeps its memory.
+const DUE_KEPT: usize = 1024;
+
 /// Spreads neighbouring numbers.
 const JITTER: u32 = 2_654_435_761;
 
@@ -243,8 +244,8 @@ impl<L> Connection<L> {
         if !self.writable && self.clock.stalled_ms == 0 {
             self.clock.stalled_ms = now_ms.max(1);
         }
-        if outbox.is_empty() && self.clock.ping == Ping::Queued {
-            self.clock.ping = Ping::Sent;
+        if outbox.is_empty() && self.ping == Ping::Queued {
+            self.ping = Ping::Sent;
             self.clock.ping_ms = now_ms;
         }
     }

@@ -20,7 +20,7 @@ pub trait Link {
     /// Says that nothing more will be written.
     fn finish(&mut self);
 
-    /// The far end's address, if it has one. Asked once per stream.
+    /// The far end's address, as long as it has one. Asked when an operator does: it is not kept.
     fn peer(&self) -> Option<SocketAddr> {
         None
     }

@@ -21,15 +21,18 @@ mod input;
 mod life;
 mod link;
 mod operate;
+mod recent;
 mod render;
 mod service;
 mod stream;
 mod timers;
+mod waiting;
 mod watch;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use arcstr::ArcStr;
 use slab::Slab;
 
 pub use link::Link;
@@ -39,11 +42,13 @@ use crate::sequencer::{Sequencer, Step};
 use crate::session::request::Door;
 use crate::session::settings::Settings;
 use crate::table::Table;
+use crate::words::channel::Pattern;
 use crate::words::filter::Filter;
 use crate::words::limits::{READ_BUFFER_BYTES, SWEEP_EVENTS_MAX};
 use connection::{Connection, Delivery, NO_MARK};
 use fan_out::{FanOut, Routed};
 use flush::{Batch, Sent, Sifted};
+use recent::Recent;
 use render::Rendered;
 use service::DeliveryWait;
 use timers::Timers;
@@ -98,7 +103,7 @@ pub struct EventLoop<L> {
     /// Submissions whose receipt is still due.
     in_flight: usize,
     buffer: Vec<u8>,
-    due: Vec<u64>,
+    due: Vec<u32>,
     /// The sequencer, when it sits here.
     inline: Option<Inline>,
     stage: Stage,
@@ -116,6 +121,9 @@ pub struct EventLoop<L> {
     filters: HashSet<Arc<Filter>, foldhash::fast::RandomState>,
     /// At so many, those that nobody uses any more are looked for.
     filters_high: usize,
+    /// What many subscribe to, and what many call themselves.
+    patterns: Recent<Pattern>,
+    agents: Recent<ArcStr>,
     /// Frames of this sweep in other words than the log's.
     rendered: Rendered,
     /// This turn's runs as filters let them through.
@@ -191,6 +199,8 @@ impl<L: Link> EventLoop<L> {
             own_events: OwnEvents::default(),
             filters: HashSet::default(),
             filters_high: stream::FILTERS_HIGH,
+            patterns: Recent::default(),
+            agents: Recent::default(),
             rendered: Rendered::default(),
             sifted: Sifted::default(),
             sent: Sent::default(),
@@ -200,7 +210,7 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
-    /// Takes a new link in; its input is looked at in the next turn. When there is no place, the link is given an
+    /// Takes a new link in; its input is looked at when [`EventLoop::ready`] says that there is some. When there is no place, the link is given an
     /// answer and goodbye: poll as for others, it removes itself.
     ///
     /// `now` because its deadlines begin now, and the last turn may be long past.
@@ -221,7 +231,6 @@ impl<L: Link> EventLoop<L> {
         if !has_place {
             self.turn_away(key);
         }
-        self.want_read(key);
         self.remind(key);
         id
     }

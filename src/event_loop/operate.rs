@@ -54,7 +54,7 @@ impl<L: Link> EventLoop<L> {
         };
         text(&mut out, "{\"id\":", Some(&self.client_id(key, connection)));
         text(&mut out, ",\"user\":", details.principal.user.as_deref());
-        text(&mut out, ",\"address\":", details.address.map(|address| address.to_string()).as_deref());
+        text(&mut out, ",\"address\":", connection.link.peer().map(|address| address.to_string()).as_deref());
         text(&mut out, ",\"agent\":", Some(&*details.agent).filter(|agent| !agent.is_empty()));
         let transport = if connection.speech.form == Form::WebSocket { "websocket" } else { "sse" };
         text(&mut out, ",\"transport\":", Some(transport));

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::connection::{Session, Waiting};
+use super::connection::Session;
+use super::waiting::Waiting;
 use super::{ConnectionId, EventLoop, Link};
 use crate::mail::{About, Letter, Question};
 use crate::notify;

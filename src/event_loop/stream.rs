@@ -15,7 +15,7 @@ use crate::session::reply;
 use crate::session::wish::Wish;
 use crate::wire::http::{RequestHead, ResponseContext, websocket_accept};
 use crate::wire::sse::push_stream_head;
-use crate::wire::websocket::{Decoder, WebSocketLimits, push_text};
+use crate::wire::websocket::push_text;
 use crate::words::channel::Pattern;
 use crate::words::cursor::{Gap, Since};
 use crate::words::dialect::Dialect;
@@ -50,14 +50,10 @@ impl<L: Link> EventLoop<L> {
                 );
             }
         };
-        let limits = WebSocketLimits {
-            message_bytes_max: self.hub.limits.body_bytes_max,
-            fragments_max: self.hub.limits.fragments_max,
-        };
         let filter = self.interned(wish.filter);
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
         accept.write_to(connection.out.tail(), wish.protocol, &[]);
-        connection.session = Session::WebSocket(Box::new(Decoder::new(limits)));
+        connection.session = Session::WebSocket(None);
         connection.speech = Speech { form: Form::WebSocket, dialect: wish.dialect };
         connection.filter = filter;
         connection.note_filters();
@@ -136,7 +132,7 @@ impl<L: Link> EventLoop<L> {
         connection.clock.event_ms = now_ms;
         connection.clock.ping_ms = now_ms;
         connection.clock.until_ms = u64::MAX;
-        connection.details = Some(Box::new(details));
+        connection.details = Some(details);
         connection.next = position;
         connection.delivery = Delivery::Live;
         self.enter(key, &Pattern::announcements());
@@ -391,6 +387,10 @@ impl<L: Link> EventLoop<L> {
     /// Adds subscriptions; one whose pattern is held already takes its place.
     pub(super) fn add_subscriptions(&mut self, key: usize, added: SmallVec<[Subscription; 1]>) {
         for mut new in added {
+            self.patterns.share(&mut new.pattern);
+            if let Some(scoped) = &mut new.scoped {
+                self.patterns.share(scoped);
+            }
             let Some(connection) = self.connections.get_mut(key) else { return };
             let place = connection.subscriptions.iter().position(|held| held.pattern == new.pattern);
             let old = place.map(|at| connection.subscriptions.remove(at));

@@ -148,7 +148,6 @@ impl Driver {
 
     /// Accepts what waits, within a budget.
     fn accept(&mut self, now: Now) {
-        let stall_max = self.hub.limits.stall_max;
         for listener in &mut self.listeners {
             if !listener.pending || now.mono_ms < listener.not_before_ms {
                 continue;
@@ -160,14 +159,13 @@ impl Driver {
                 }
                 match listener.socket.accept() {
                     Ok((mut stream, _)) => {
-                        TcpLink::prepare(&stream, stall_max);
                         let registry = self.poll.registry();
                         self.event_loop.accept(listener.door, now, |id| {
                             // Both interests once: never touched again. It fails only for want of kernel memory, and
                             // then the connection ends by its deadline.
                             let interests = Interest::READABLE | Interest::WRITABLE;
                             let _ = registry.register(&mut stream, Token(id.0 as usize), interests);
-                            TcpLink(stream)
+                            TcpLink::new(stream)
                         });
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -68,9 +68,10 @@ impl Server {
     pub fn start(config: Config) -> anyhow::Result<Server> {
         config.limits.check().map_err(anyhow::Error::msg)?;
         let loops = config.loops.max(1);
-        let listeners = socket::listeners(config.listen, loops)
+        let stall_max = config.limits.stall_max;
+        let listeners = socket::listeners(config.listen, loops, stall_max)
             .with_context(|| format!("cannot listen on {}", config.listen))?;
-        let admin = socket::listeners(config.admin_listen, 1)
+        let admin = socket::listeners(config.admin_listen, 1, stall_max)
             .with_context(|| format!("cannot listen on {} (admin)", config.admin_listen))?;
         let address = listeners[0].local_addr()?;
         let admin_address = admin[0].local_addr()?;

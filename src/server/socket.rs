@@ -17,8 +17,13 @@ const BACKLOG: i32 = 4096;
 #[cfg(target_os = "linux")]
 const NOT_SENT_BYTES: u32 = 16 << 10;
 
-/// `count` listeners on one address, each with its own queue of connections.
-pub(super) fn listeners(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+/// `count` listeners on one address, each with its own queue of connections. `stall_max`: how long a peer may take
+/// nothing.
+pub(super) fn listeners(
+    address: SocketAddr,
+    count: usize,
+    stall_max: Duration,
+) -> io::Result<Vec<TcpListener>> {
     // Several sockets share an address only if they say so, and then a second server could take half of our
     // connections unnoticed: so whoever comes second fails at this first one, which does not share.
     let first = bind(address, false)?;
@@ -32,6 +37,7 @@ pub(super) fn listeners(address: SocketAddr, count: usize) -> io::Result<Vec<Tcp
     sockets
         .into_iter()
         .map(|socket| {
+            prepare(&SockRef::from(&socket), stall_max);
             socket.listen(BACKLOG)?;
             Ok(TcpListener::from_std(socket.into()))
         })
@@ -49,21 +55,29 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Sets on a listener what each of its connections shall have: they inherit it, which spares three system calls for
+/// each. An option that the system does not know is no reason to refuse clients.
+fn prepare(listener: &SockRef<'_>, stall_max: Duration) {
+    let _ = listener.set_tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    {
+        let _ = listener.set_tcp_notsent_lowat(NOT_SENT_BYTES);
+        let _ = listener.set_tcp_user_timeout(Some(stall_max));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stall_max;
+}
+
 /// A TCP connection.
-pub(super) struct TcpLink(pub(super) TcpStream);
+pub(super) struct TcpLink(TcpStream);
 
 impl TcpLink {
-    /// Sets what every connection is given. An option that the system does not know is no reason to refuse a client.
-    pub(super) fn prepare(stream: &TcpStream, stall_max: Duration) {
-        let socket = SockRef::from(stream);
-        let _ = socket.set_tcp_nodelay(true);
-        #[cfg(target_os = "linux")]
-        {
-            let _ = socket.set_tcp_notsent_lowat(NOT_SENT_BYTES);
-            let _ = socket.set_tcp_user_timeout(Some(stall_max));
-        }
+    /// The link of a connection that a listener has accepted.
+    pub(super) fn new(stream: TcpStream) -> TcpLink {
+        // Elsewhere it is not said that this is inherited.
         #[cfg(not(target_os = "linux"))]
-        let _ = stall_max;
+        let _ = stream.set_nodelay(true);
+        TcpLink(stream)
     }
 }
 
@@ -87,5 +101,24 @@ impl Link for TcpLink {
     fn finish(&mut self) {
         // It fails only if the peer is gone already.
         let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_have_what_their_listener_was_given() {
+        let stall_max = Duration::from_millis(12_345);
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listeners = listeners(address, 1, stall_max).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (stream, _) = listeners[0].accept().unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOT_SENT_BYTES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(stall_max));
     }
 }

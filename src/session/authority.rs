@@ -5,7 +5,8 @@
 //! elsewhere [`Insecure`] closes what belongs to single users.
 
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use super::hooks::Source;
 use super::request::Door;
@@ -18,7 +19,7 @@ use crate::words::workspace::{Scope, Workspace};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
     /// The user's name, as in `user:<name>`, if it is known.
-    pub user: Option<Arc<str>>,
+    pub user: Option<ArcStr>,
 }
 
 impl Principal {

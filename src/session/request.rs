@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::authority::{Act, Principal};
 use super::hooks::Source;
 use super::publish::Publications;
@@ -306,7 +308,8 @@ fn presence(head: &RequestHead<'_>) -> Result<Request, Refused> {
 /// A name and a value of a query, decoded.
 pub(super) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-pub(super) fn query<'a>(head: &RequestHead<'a>) -> Result<Vec<Pair<'a>>, Refused> {
+/// The members of the query; most have a few, which take no allocation.
+pub(super) fn query<'a>(head: &RequestHead<'a>) -> Result<SmallVec<[Pair<'a>; 4]>, Refused> {
     query_pairs(head.query.unwrap_or_default()).collect::<Result<_, _>>().map_err(|error| malformed(&error))
 }
 

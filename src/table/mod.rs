@@ -4,6 +4,7 @@
 //! all that did not change with the one before: an edit copies the path from the root to the node it touches, and
 //! nothing else.
 
+mod names;
 mod subscribers;
 mod trie;
 

@@ -6,29 +6,66 @@
 
 use std::sync::Arc;
 
-use rpds::HashTrieMapSync;
-
+use super::names::Names;
 use super::subscribers::Subscribers;
 use crate::words::channel::{Pattern, Step, route_steps};
 
 /// Who subscribes to what; clones are cheap and share structure.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    root: Arc<Node>,
+    root: Node,
     subscriptions: usize,
 }
 
+/// A node, small since nearly all are leaves.
+#[derive(Clone, Debug)]
+enum Node {
+    /// Nothing lies below; those whose pattern ends here.
+    Leaf(Subscribers),
+    Inner(Arc<Inner>),
+}
+
+/// A node with something below it.
 #[derive(Clone, Debug, Default)]
-struct Node {
+struct Inner {
     /// Those whose pattern ends here.
     subscribers: Subscribers,
-    named: HashTrieMapSync<Box<str>, Arc<Node>>,
-    any: Option<Arc<Node>>,
+    named: Names<Node>,
+    any: Node,
+}
+
+// There is one for each channel that anybody subscribes to.
+const _: () = assert!(size_of::<Node>() == 16);
+
+impl Default for Node {
+    fn default() -> Node {
+        Node::Leaf(Subscribers::default())
+    }
 }
 
 impl Node {
     fn is_empty(&self) -> bool {
-        self.subscribers.is_empty() && self.named.is_empty() && self.any.is_none()
+        matches!(self, Node::Leaf(subscribers) if subscribers.is_empty())
+    }
+
+    /// The set of those whose pattern ends here.
+    fn subscribers_mut(&mut self) -> &mut Subscribers {
+        match self {
+            Node::Leaf(subscribers) => subscribers,
+            Node::Inner(inner) => &mut Arc::make_mut(inner).subscribers,
+        }
+    }
+
+    /// The node as one that may have something below it.
+    fn inner_mut(&mut self) -> &mut Inner {
+        if let Node::Leaf(subscribers) = self {
+            let subscribers = std::mem::take(subscribers);
+            *self = Node::Inner(Arc::new(Inner { subscribers, ..Inner::default() }));
+        }
+        match self {
+            Node::Inner(inner) => Arc::make_mut(inner),
+            Node::Leaf(_) => unreachable!("just made one"),
+        }
     }
 }
 
@@ -42,14 +79,14 @@ impl Table {
     /// Subscribes `connection` to `pattern`; returns whether that is new. Cost: a path copy, microseconds whatever
     /// the size of the table.
     pub fn subscribe(&mut self, pattern: &Pattern, connection: u32) -> bool {
-        let added = insert(Arc::make_mut(&mut self.root), &mut pattern.steps(), connection);
+        let added = insert(&mut self.root, &mut pattern.steps(), connection);
         self.subscriptions += usize::from(added);
         added
     }
 
     /// Ends the subscription of `connection` to `pattern`; returns whether there was one. Empty nodes go.
     pub fn unsubscribe(&mut self, pattern: &Pattern, connection: u32) -> bool {
-        let removed = remove(Arc::make_mut(&mut self.root), &mut pattern.steps(), connection);
+        let removed = remove(&mut self.root, &mut pattern.steps(), connection);
         self.subscriptions -= usize::from(removed);
         removed
     }
@@ -66,7 +103,7 @@ impl Table {
         let mut sets = 0;
         self.visit(route, &mut |subscribers| {
             sets += 1;
-            into.extend(subscribers.iter());
+            subscribers.slices().for_each(|members| into.extend_from_slice(members));
         });
         if 1 < sets {
             into.sort_unstable();
@@ -84,52 +121,49 @@ impl Table {
 }
 
 fn insert<'a>(node: &mut Node, steps: &mut impl Iterator<Item = Step<'a>>, connection: u32) -> bool {
-    match steps.next() {
-        None => node.subscribers.insert(connection),
-        Some(Step::Any) => insert(Arc::make_mut(node.any.get_or_insert_default()), steps, connection),
-        Some(Step::Named(name)) => {
-            if !node.named.contains_key(name) {
-                node.named.insert_mut(name.into(), Arc::default());
-            }
-            let child = node.named.get_mut(name).expect("just put in");
-            insert(Arc::make_mut(child), steps, connection)
-        }
-    }
+    let Some(step) = steps.next() else { return node.subscribers_mut().insert(connection) };
+    let inner = node.inner_mut();
+    let child = match step {
+        Step::Any => &mut inner.any,
+        Step::Named(name) => inner.named.entry(name),
+    };
+    insert(child, steps, connection)
 }
 
 fn remove<'a>(node: &mut Node, steps: &mut impl Iterator<Item = Step<'a>>, connection: u32) -> bool {
-    match steps.next() {
-        None => node.subscribers.remove(connection),
-        Some(Step::Any) => {
-            let Some(child) = &mut node.any else { return false };
-            let removed = remove(Arc::make_mut(child), steps, connection);
-            if child.is_empty() {
-                node.any = None;
-            }
+    let Some(step) = steps.next() else { return node.subscribers_mut().remove(connection) };
+    let Node::Inner(inner) = node else { return false };
+    let inner = Arc::make_mut(inner);
+    let removed = match step {
+        Step::Any => remove(&mut inner.any, steps, connection),
+        Step::Named(name) => {
+            let mut removed = false;
+            inner.named.edit_or_remove(name, |child| {
+                removed = remove(child, steps, connection);
+                child.is_empty()
+            });
             removed
         }
-        Some(Step::Named(name)) => {
-            let Some(child) = node.named.get_mut(name) else { return false };
-            let removed = remove(Arc::make_mut(child), steps, connection);
-            if child.is_empty() {
-                node.named.remove_mut(name);
-            }
-            removed
-        }
+    };
+    if inner.named.is_empty() && inner.any.is_empty() {
+        *node = Node::Leaf(std::mem::take(&mut inner.subscribers));
     }
+    removed
 }
 
 fn visit<'a>(node: &'a Node, steps: &[&str], on: &mut impl FnMut(&'a Subscribers)) {
-    if !node.subscribers.is_empty() {
-        on(&node.subscribers);
+    let (subscribers, inner) = match node {
+        Node::Leaf(subscribers) => (subscribers, None),
+        Node::Inner(inner) => (&inner.subscribers, Some(inner)),
+    };
+    if !subscribers.is_empty() {
+        on(subscribers);
     }
-    let Some((step, rest)) = steps.split_first() else { return };
-    if let Some(child) = node.named.get(*step) {
+    let (Some((step, rest)), Some(inner)) = (steps.split_first(), inner) else { return };
+    if let Some(child) = inner.named.get(step) {
         visit(child, rest, on);
     }
-    if let Some(child) = &node.any {
-        visit(child, rest, on);
-    }
+    visit(&inner.any, rest, on);
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use super::kind;
 use super::workspace::{Scope, Workspace};
@@ -108,7 +110,7 @@ impl Route {
     /// The route of announcements, which everybody gets.
     #[must_use]
     pub fn announcements() -> Route {
-        Route(Pattern::announcements().0)
+        Route(ANNOUNCEMENTS.into())
     }
 
     /// The route as text.
@@ -173,16 +175,15 @@ impl fmt::Display for Channel {
 }
 
 /// What a subscription names: a channel, a subtree, or a wildcard; valid by construction, cheap to clone. A `**` is
-/// kept as `*`, which says the same, since a pattern covers everything below it.
+/// kept as `*`, which says the same, since a pattern covers everything below it. Eight bytes, as subscriptions have two.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pattern(Arc<str>);
+pub struct Pattern(ArcStr);
 
 impl Pattern {
     /// The pattern of announcements.
     #[must_use]
     pub fn announcements() -> Pattern {
-        static PATTERN: LazyLock<Pattern> = LazyLock::new(|| Pattern(ANNOUNCEMENTS.into()));
-        PATTERN.clone()
+        Pattern(arcstr::literal!(ANNOUNCEMENTS))
     }
 
     /// Checks `text` against the grammar of patterns. Every channel name is a pattern.
@@ -281,6 +282,12 @@ impl Pattern {
     #[must_use]
     pub fn literal_prefix(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
+    }
+}
+
+impl std::borrow::Borrow<str> for Pattern {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -54,6 +54,7 @@ impl<'a> WebSocketAccept<'a> {
     ///
     /// `headers` are further fields; they must not hold line ends.
     pub fn write_to(&self, out: &mut Vec<u8>, protocol: Option<&str>, headers: &[(&str, &str)]) {
+        out.reserve(ANSWER_BYTES);
         let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
         push(&["HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"]);
         push(&["Sec-WebSocket-Accept: ", &self.accept_key, "\r\n"]);
@@ -85,6 +86,9 @@ fn is_key(key: &str) -> bool {
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+/// Room for the answer, and for what is said first over a new WebSocket: as a rule one allocation holds both.
+const ANSWER_BYTES: usize = 256;
 
 /// More sub-protocols than anybody speaks.
 const PROTOCOLS_MAX: usize = 16;
