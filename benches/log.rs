@@ -31,8 +31,11 @@ fn append(writer: &mut Writer, route: ChannelId) {
 
 fn write(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append and publish");
-    for batch in [1, 64] {
-        let (_log, mut writer) = Log::new(RETENTION);
+    for (batch, blocks) in [(1, false), (64, false), (64, true)] {
+        let (log, mut writer) = Log::new(RETENTION);
+        if blocks {
+            log.open_blocks();
+        }
         let routes = routes(&mut writer);
         // Twice round, so that segments and chunks are reused as they are after a while.
         for turn in 0..4 * RETAINED {
@@ -42,20 +45,24 @@ fn write(criterion: &mut Criterion) {
             }
         }
         group.throughput(Throughput::Elements(batch));
-        group.bench_function(BenchmarkId::new("batch", batch), |bencher| {
-            bencher.iter(|| {
-                for place in 0..batch {
-                    append(&mut writer, routes[place as usize]);
-                }
-                writer.publish()
-            });
-        });
+        group.bench_function(
+            BenchmarkId::new(if blocks { "whole blocks, batch" } else { "batch" }, batch),
+            |bencher| {
+                bencher.iter(|| {
+                    for place in 0..batch {
+                        append(&mut writer, routes[place as usize]);
+                    }
+                    writer.publish()
+                });
+            },
+        );
     }
 }
 
 /// A full window, in which every 6,553rd event is of the channel returned.
 fn full() -> (std::sync::Arc<Log>, Writer, ChannelId) {
     let (log, mut writer) = Log::new(RETENTION);
+    log.open_blocks();
     let routes = routes(&mut writer);
     for turn in 0..RETAINED {
         let is_sparse = turn % (RETAINED / 10) == 0 && turn < RETAINED / 10 * 10;

@@ -12,7 +12,7 @@ use fanfare::session::http::{Flow, HttpReader};
 use fanfare::session::publish::{Framing, parse_body};
 use fanfare::session::request::{self, Door};
 use fanfare::session::settings::Settings;
-use fanfare::wire::http::{HeadLimits, parse_head};
+use fanfare::wire::http::{HeadLimits, KnownHead, parse_head};
 use fanfare::wire::json::minify;
 use fanfare::wire::websocket::{Decoder, Message, WebSocketLimits};
 use fanfare::words::channel::Channel;
@@ -67,10 +67,10 @@ fn requests(criterion: &mut Criterion) {
         let bytes = one.repeat(count);
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::new("head and body, in a row", count), |bencher| {
-            let mut reader = HttpReader::default();
+            let (mut reader, mut known) = (HttpReader::default(), KnownHead::default());
             bencher.iter(|| {
                 let mut understood = 0;
-                let taken = reader.read(black_box(&bytes), &limits, &mut |head, body| {
+                let taken = reader.read(black_box(&bytes), &mut known, &limits, &mut |head, body| {
                     let request = request::parse(head, body, Door::Public, &principal, &limits, &settings);
                     understood += usize::from(black_box(request).is_ok());
                     Flow::Continue

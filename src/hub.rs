@@ -158,10 +158,17 @@ impl Hub {
     /// Tells everybody concerned of a step: receipts to their desks, a ring to each sleeping loop that has a receipt or
     /// a subscriber. One fence for all.
     pub fn announce(&self, step: &Step, interest: &mut [Interest]) {
+        self.announce_by(None, step, interest);
+    }
+
+    /// The same, said by the loop `own` if there is one, which deals with its own receipts.
+    pub fn announce_by(&self, own: Option<usize>, step: &Step, interest: &mut [Interest]) {
         for (origin, receipt) in &step.receipts {
             if origin.is_in_process() {
                 self.audience.answer(receipt);
-            } else if let Some(desk) = self.desks.get(origin.loop_index) {
+            } else if let Some(desk) =
+                self.desks.get(origin.loop_index).filter(|_| own != Some(origin.loop_index))
+            {
                 // Bounded by what the loop may have in flight, which it counts itself; it cannot be full.
                 let sent = desk.receipts.0.try_send(*receipt);
                 debug_assert!(sent.is_ok());

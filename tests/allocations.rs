@@ -108,10 +108,14 @@ fn open(rig: &mut Rig, request: &str) -> Peer {
 /// A rig whose log has gone round.
 fn warm_rig(channels: Channels) -> Rig {
     let mut rig = Rig::new(Limits { retain_events: 1024, ..Limits::default() }, Settings::default());
+    // While somebody listens to a stream the log keeps more of each event.
+    let stream = open(&mut rig, &event_stream("channel=quiet:one"));
     for first in (0..WARM_UP).step_by(128) {
         rig.publish((first..first + 128).map(|number| publication(&channels.of_event(number))));
         rig.settle();
     }
+    rig.cut(&stream);
+    rig.settle();
     rig
 }
 

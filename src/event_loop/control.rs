@@ -1,11 +1,15 @@
 //! What comes to a loop from elsewhere: receipts of the sequencer, and the wish to shut down.
 
+use smallvec::SmallVec;
+
 use super::connection::{Delivery, Session};
 use super::waiting::Waiting;
 use super::{ConnectionId, EventLoop, Link, Stage};
-use crate::sequencer::{Done, Receipt, Refusal};
+use crate::sequencer::{Done, Receipt, Refusal, Step};
+use crate::session::http::Standing;
 use crate::session::reply;
-use crate::wire::http::{Response, problem};
+use crate::wire::http::{Response, ResponseContext, problem, push_json};
+use crate::wire::json::Digits;
 use crate::wire::websocket::push_text;
 
 impl<L: Link> EventLoop<L> {
@@ -14,6 +18,16 @@ impl<L: Link> EventLoop<L> {
         while let Some(receipt) = self.desk().take_receipt() {
             self.in_flight -= 1;
             self.answer(&receipt);
+        }
+    }
+
+    /// Answers what the sequencer has dealt with that sits here: those receipts take no way over the desk.
+    pub(super) fn take_own_receipts(&mut self, step: &Step) {
+        for (origin, receipt) in &step.receipts {
+            if origin.loop_index == self.index {
+                self.in_flight -= 1;
+                self.answer(receipt);
+            }
         }
     }
 
@@ -27,9 +41,13 @@ impl<L: Link> EventLoop<L> {
         }
         let Some(waiting) = connection.waiting.pop_front() else { return };
         let mut close = false;
+        if connection.out.is_empty() {
+            // Its other answers follow at once.
+            connection.out.tail().reserve(ANSWER_BYTES * (1 + connection.waiting.len()));
+        }
         match waiting {
             Waiting::Http { context, is_batch } => {
-                published(receipt.outcome, is_batch).write_to(connection.out.tail(), &context);
+                push_published(connection.out.tail(), receipt.outcome, is_batch, &context);
                 close = !context.keep_alive;
             }
             Waiting::Command { id } => {
@@ -48,12 +66,16 @@ impl<L: Link> EventLoop<L> {
             connection.out.tail().extend_from_slice(&answer);
             close |= then_close;
         }
+        // If it was paused, the flush goes on reading; but a peer that holds its body back says nothing.
+        let holds_back =
+            matches!(&connection.session, Session::Http(reader) if reader.standing(0) == Standing::Body);
         if close && matches!(connection.session, Session::Http(_)) {
             self.part(key);
         }
         self.want_flush(key);
-        // It may have been paused.
-        self.want_read(key);
+        if holds_back {
+            self.want_read(key);
+        }
     }
 
     /// Shuts down step by step: refuse, finish, say goodbye to whoever has everything, then to the others.
@@ -91,6 +113,30 @@ impl<L: Link> EventLoop<L> {
     }
 }
 
+/// What the answer to a publish takes over HTTP, in bytes.
+const ANSWER_BYTES: usize = 112;
+
+/// Appends the HTTP answer to a publish, or to whatever else the sequencer was asked for.
+pub(super) fn push_published(
+    out: &mut Vec<u8>,
+    outcome: Result<Done, Refusal>,
+    is_batch: bool,
+    context: &ResponseContext,
+) {
+    let Ok(Done::Published { first, last, .. }) = outcome else {
+        return published(outcome, is_batch).write_to(out, context);
+    };
+    let (first, last) = (Digits::of(first), Digits::of(last));
+    let parts: &[&[u8]] = if is_batch {
+        &[b"{\"first\":", first.as_bytes(), b",\"last\":", last.as_bytes(), b"}\n"]
+    } else {
+        &[b"{\"seq\":", first.as_bytes(), b"}\n"]
+    };
+    let mut body = SmallVec::<[u8; 64]>::new();
+    parts.iter().for_each(|part| body.extend_from_slice(part));
+    push_json(out, 202, &body, context);
+}
+
 /// The HTTP answer to a publish, or to whatever else the sequencer was asked for.
 pub(super) fn published(outcome: Result<Done, Refusal>, is_batch: bool) -> Response {
     let done = |status: u16, body: String| Response::new(status).body(JSON, body.into_bytes());
@@ -114,7 +160,7 @@ pub(super) const JSON: &str = "application/json";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::{ResponseContext, Version};
+    use crate::wire::http::Version;
 
     #[test]
     fn what_the_sequencer_says_and_how_it_is_answered() {
@@ -123,6 +169,9 @@ mod tests {
             let mut text = Vec::new();
             let context = ResponseContext { keep_alive: true, head_only: false, version: Version::Http11 };
             response.write_to(&mut text, &context);
+            let mut pushed = Vec::new();
+            push_published(&mut pushed, outcome, is_batch, &context);
+            assert_eq!(pushed, text);
             let text = String::from_utf8(text).unwrap();
             assert_eq!(response.status(), status, "{text}");
             assert!(text.contains(expected), "{text}");

@@ -19,6 +19,7 @@ use crate::session::dialect::health;
 use crate::session::http::{Flow, HttpReader, Standing};
 use crate::session::reply;
 use crate::session::request::{self, Health, Request};
+use crate::session::settings::Settings;
 use crate::session::submit::key_of;
 use crate::web;
 use crate::wire::http::{RequestHead, Response, ResponseContext, Version, problem};
@@ -129,9 +130,12 @@ impl<L: Link> EventLoop<L> {
             joined = unread;
             &joined
         };
-        let hub = Arc::clone(&self.hub);
+        let (hub, settings) = (Arc::clone(&self.hub), Arc::clone(&self.settings));
         let before = (reader.standing(bytes.len() - input.len()), reader.requests());
-        let outcome = reader.read(bytes, &hub.limits, &mut |head, body| self.request(key, head, body));
+        let mut known = std::mem::take(&mut self.known_head);
+        let mut on = |head: &RequestHead<'_>, body: &[u8]| self.request(key, head, body, &settings);
+        let outcome = reader.read(bytes, &mut known, &hub.limits, &mut on);
+        self.known_head = known;
         let Some(connection) = self.connections.get_mut(key) else { return };
         match outcome {
             Ok(taken) => {
@@ -190,7 +194,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// One request, whole.
-    fn request(&mut self, key: usize, head: &RequestHead<'_>, body: &[u8]) -> Flow {
+    fn request(&mut self, key: usize, head: &RequestHead<'_>, body: &[u8], settings: &Settings) -> Flow {
         let Some(connection) = self.connections.get(key) else { return Flow::Stop };
         let keep_alive = head.keep_alive && !self.hub.is_draining();
         let context = ResponseContext {
@@ -198,13 +202,12 @@ impl<L: Link> EventLoop<L> {
             head_only: head.method == crate::wire::http::Method::Head,
             version: head.version,
         };
-        let (hub, settings) = (Arc::clone(&self.hub), Arc::clone(&self.settings));
         let must_wait = !connection.waiting.is_empty();
         let principal = match settings.authority.identify(head, connection.door) {
             Ok(principal) => principal,
             Err(denied) => return self.respond(key, &denial(denied), context),
         };
-        let request = request::parse(head, body, connection.door, &principal, &hub.limits, &settings);
+        let request = request::parse(head, body, connection.door, &principal, &self.hub.limits, settings);
         let request = match request {
             Ok(request) => request,
             Err(refusal) => return self.respond(key, &refusal, context),

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Delivery, NO_MARK, Outbox, Ping, Session};
 use super::{EventLoop, Link};
+use crate::log::Form;
 use crate::session::http::Standing;
 use crate::wire::http::{ResponseContext, Version, problem};
 use crate::wire::websocket::{close, push_close, push_ping};
@@ -218,6 +219,9 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.delivery = Delivery::None;
         connection.replay = None;
+        if was_stream && connection.speech.form != Form::WebSocket {
+            self.hub.log.close_blocks();
+        }
         for held in std::mem::take(&mut connection.subscriptions) {
             self.end_subscription(key, &held);
         }

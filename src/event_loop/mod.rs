@@ -42,6 +42,7 @@ use crate::sequencer::{Sequencer, Step};
 use crate::session::request::Door;
 use crate::session::settings::Settings;
 use crate::table::Table;
+use crate::wire::http::KnownHead;
 use crate::words::channel::Pattern;
 use crate::words::filter::Filter;
 use crate::words::limits::{READ_BUFFER_BYTES, SWEEP_EVENTS_MAX};
@@ -103,6 +104,8 @@ pub struct EventLoop<L> {
     /// Submissions whose receipt is still due.
     in_flight: usize,
     buffer: Vec<u8>,
+    /// The request head that was read last.
+    known_head: KnownHead,
     due: Vec<u32>,
     /// The sequencer, when it sits here.
     inline: Option<Inline>,
@@ -185,6 +188,7 @@ impl<L: Link> EventLoop<L> {
             to_flush: Vec::new(),
             in_flight: 0,
             buffer: vec![0; READ_BUFFER_BYTES],
+            known_head: KnownHead::default(),
             due: Vec::new(),
             inline: sequencer.map(|sequencer| Inline {
                 sequencer,
@@ -362,8 +366,8 @@ impl<L: Link> EventLoop<L> {
     fn sequence(&mut self) {
         let Some(mut inline) = self.inline.take() else { return };
         while inline.sequencer.step(self.hub.ingest(), self.now.unix_ms, &mut inline.step) {
-            self.hub.announce(&inline.step, &mut inline.interest);
-            self.take_receipts();
+            self.hub.announce_by(Some(self.index), &inline.step, &mut inline.interest);
+            self.take_own_receipts(&inline.step);
         }
         self.inline = Some(inline);
     }

@@ -135,6 +135,9 @@ impl<L: Link> EventLoop<L> {
         connection.details = Some(details);
         connection.next = position;
         connection.delivery = Delivery::Live;
+        if connection.speech.form != Form::WebSocket {
+            self.hub.log.open_blocks();
+        }
         self.enter(key, &Pattern::announcements());
         self.hub.counters.open_stream();
         self.tell_client(key, "client_connected");

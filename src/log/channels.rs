@@ -6,7 +6,7 @@ use std::ops::{Bound, ControlFlow};
 use rpds::{RedBlackTreeMapSync, VectorSync};
 
 use super::slot::ChannelId;
-use crate::words::channel::{Pattern, Route};
+use crate::words::channel::{Pattern, Route, RouteName};
 
 /// A snapshot of the known channels; copies share structure, so that one more channel costs a path, not a copy.
 #[derive(Clone, Debug, Default)]
@@ -119,8 +119,8 @@ impl Interner {
     }
 
     /// The number of `channel`, which is wanted for the event `next` or a later one.
-    pub(super) fn get(&mut self, channel: &Route, next: u64) -> Option<ChannelId> {
-        let id = self.ids.get(channel).copied()?;
+    pub(super) fn get(&mut self, channel: RouteName<'_>, next: u64) -> Option<ChannelId> {
+        let id = self.ids.get(channel.as_str()).copied()?;
         self.wanted_at[id.index()] = next;
         Some(id)
     }
@@ -133,7 +133,11 @@ impl Interner {
     ///
     /// # Errors
     /// [`ChannelsFull`] when every number is taken.
-    pub(super) fn intern(&mut self, channel: &Route, next: u64) -> Result<ChannelId, ChannelsFull> {
+    pub(super) fn intern(&mut self, channel: RouteName<'_>, next: u64) -> Result<ChannelId, ChannelsFull> {
+        if self.is_full() {
+            return Err(ChannelsFull);
+        }
+        let channel = channel.to_route();
         let id = match self.free.pop() {
             Some(id) => {
                 self.wanted_at[id.index()] = next;
@@ -141,17 +145,16 @@ impl Interner {
                 self.names.reuses += 1;
                 id
             }
-            None if self.names.by_id.len() < self.channels_max => {
+            None => {
                 let id = ChannelId(self.names.by_id.len() as u32);
                 self.wanted_at.push(next);
                 self.names.by_id.push_back_mut(channel.clone());
                 id
             }
-            None => return Err(ChannelsFull),
         };
         self.names.in_workspaces += usize::from(channel.parts().0.is_some());
         self.names.by_name.insert_mut(channel.clone(), id);
-        self.ids.insert(channel.clone(), id);
+        self.ids.insert(channel, id);
         self.changed = true;
         Ok(id)
     }

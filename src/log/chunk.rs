@@ -53,6 +53,25 @@ impl Chunk {
         unsafe { copy(bytes, self.start.as_ptr().add(at)) };
     }
 
+    /// Copies `parts`, run by run, to `at`.
+    ///
+    /// # Safety
+    /// As for [`Chunk::write`], of a range of `len` bytes; `parts` are as many together.
+    #[inline]
+    pub(super) unsafe fn write_parts(&self, at: usize, len: usize, parts: &[&[&[u8]]]) {
+        // Once for all: an event comes in a dozen pieces.
+        assert!(at + len <= self.capacity);
+        let mut done = 0;
+        for part in parts.iter().copied().flatten() {
+            debug_assert!(done + part.len() <= len);
+            // SAFETY: in bounds by the assertion, as the parts are no longer than `len`; nobody else touches the range
+            // by C1.
+            unsafe { copy(part, self.start.as_ptr().add(at + done)) };
+            done += part.len();
+        }
+        debug_assert_eq!(done, len);
+    }
+
     /// Lends `len` bytes from `at`.
     ///
     /// # Safety
@@ -105,6 +124,7 @@ unsafe fn copy(bytes: &[u8], to: *mut u8) {
             5..=8 => ends::<4>(bytes, to),
             9..=16 => ends::<8>(bytes, to),
             17..=32 => ends::<16>(bytes, to),
+            33..=64 => ends::<32>(bytes, to),
             len => std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len),
         }
     }

@@ -82,6 +82,9 @@ pub struct Log {
     names: ArcCell<Names>,
     /// Every event of a channel that was forgotten lies below this.
     forgotten_below: AtomicU64,
+    /// Readers of SSE blocks: how many, whoever they are. Nothing depends on it but in how many pieces a block lies, so
+    /// the models need not look at it.
+    block_readers: std::sync::atomic::AtomicUsize,
 }
 
 impl Log {
@@ -104,6 +107,7 @@ impl Log {
             evicted: zeroed_counters(retention.channels_max),
             names: ArcCell::new(Some(Arc::new(Names::default()))),
             forgotten_below: AtomicU64::new(0),
+            block_readers: std::sync::atomic::AtomicUsize::new(0),
         });
         let writer = Writer::new(Arc::clone(&log), retention);
         (log, writer)
@@ -163,6 +167,24 @@ impl Log {
         let segment = self.load_segment(number_of(seq));
         // SAFETY: `seq` is below a cursor that was just acquired, and that carries its slot (L2).
         segment.as_ref().map(|segment| unsafe { segment.slot(seq) })
+    }
+
+    /// Somebody reads SSE blocks from now on. While anybody does, those of small events are laid down whole, so that a
+    /// run of them is one slice; while nobody does, their JSON is written once, in the WebSocket form, and a block that
+    /// is read later comes in pieces.
+    pub fn open_blocks(&self) {
+        // Relaxed: either form can be read at any time.
+        self.block_readers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One who read SSE blocks has gone.
+    pub fn close_blocks(&self) {
+        let before = self.block_readers.fetch_sub(1, Ordering::Relaxed);
+        debug_assert_ne!(before, 0);
+    }
+
+    fn has_block_readers(&self) -> bool {
+        self.block_readers.load(Ordering::Relaxed) != 0
     }
 
     /// What lies below this may not be lent.

@@ -5,7 +5,7 @@
 
 use std::cell::OnceCell;
 
-use super::segment::{SPLIT_JSON_BYTES, Segment, number_of};
+use super::segment::{Segment, number_of};
 use super::slot::{Form, Slot, Span, Stream};
 use super::{Loaded, Log};
 use crate::wire::websocket::header_len;
@@ -161,7 +161,7 @@ impl<'log> Pass<'log> {
     }
 }
 
-/// The pieces of an event's frame: a large event's SSE block borrows its JSON from the WebSocket frame, and the
+/// The pieces of an event's frame: an SSE block that is split borrows its JSON from the WebSocket frame, and the
 /// unnamed form is the block without its second line.
 fn frame_of<'a>(segment: &'a Segment, slot: &Slot, form: Form) -> Frame<'a> {
     let whole = Piece { segment, stream: Stream::WebSocket, span: slot.web_socket };
@@ -172,7 +172,7 @@ fn frame_of<'a>(segment: &'a Segment, slot: &Slot, form: Form) -> Frame<'a> {
     let len = slot.sse.len();
     let (id_end, rest) = if form == Form::SseUnnamed { event_line(block.bytes()) } else { (0, 0) };
     let json = json_of(whole);
-    if json.span.len() < SPLIT_JSON_BYTES {
+    if !slot.sse.is_split() {
         return Frame { pieces: [block.cut(0, id_end), block.cut(rest, len), None, None] };
     }
     let tail = len - SSE_TAIL.len();

@@ -22,7 +22,7 @@ pub(super) const SEGMENT_SHIFT: u32 = match (cfg!(loom), cfg!(miri)) {
     _ => 8,
 };
 
-/// JSON of this many bytes and more is not copied into the SSE form: the block is sent as head, JSON, tail.
+/// JSON of this many bytes and more is never copied into the SSE form: the block is sent as head, JSON, tail.
 pub const SPLIT_JSON_BYTES: usize = 2048;
 
 pub(super) fn number_of(seq: u64) -> u64 {
@@ -83,19 +83,13 @@ impl Segment {
     ///
     /// # Safety
     /// Only the writer calls this, for a span whose chunk is put in and whose bytes no published slot points at (S1).
+    #[inline]
     pub(super) unsafe fn write(&self, stream: Stream, span: Span, parts: &[&[&[u8]]]) {
         // SAFETY: the writer itself put the chunk in.
         let chunk = unsafe { self.chunks[stream as usize][span.chunk()].get() };
         let chunk = chunk.as_ref().expect("the writer puts a chunk in before it writes to it");
-        let mut at = span.offset();
-        for run in parts {
-            for part in *run {
-                // SAFETY: promised by the caller.
-                unsafe { chunk.write(at, part) };
-                at += part.len();
-            }
-        }
-        debug_assert_eq!(at, span.offset() + span.len());
+        // SAFETY: promised by the caller.
+        unsafe { chunk.write_parts(span.offset(), span.len(), parts) };
     }
 
     /// Copies `bytes`, as long as `span`, to it.

@@ -38,11 +38,16 @@ pub(super) enum Stream {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     at: u32,
+    /// The length in the low bits, and [`Span::SPLIT`].
     len: u32,
 }
 
 impl Span {
     const OFFSET_BITS: u32 = 24;
+
+    /// Set where these are the head and the tail of a block whose JSON lies elsewhere. A length has no more bits than an
+    /// offset.
+    const SPLIT: u32 = 1 << 31;
 
     /// A span of `len` bytes at `offset` of the chunk numbered `chunk`.
     pub(super) fn new(chunk: usize, offset: usize, len: usize) -> Span {
@@ -53,13 +58,22 @@ impl Span {
     /// This span and `next` as one, if `next` begins where this ends, in the same chunk.
     pub(super) fn joined(self, next: Span) -> Option<Span> {
         let is_next = self.chunk() == next.chunk() && self.offset() + self.len() == next.offset();
-        is_next.then(|| Span { at: self.at, len: self.len + next.len })
+        is_next.then(|| Span { at: self.at, len: (self.len() + next.len()) as u32 })
     }
 
     /// The bytes `start..end` of this span.
     pub(super) fn cut(self, start: usize, end: usize) -> Span {
         debug_assert!(start <= end && end <= self.len());
         Span { at: self.at + start as u32, len: (end - start) as u32 }
+    }
+
+    /// The same, as head and tail of a block whose JSON lies elsewhere.
+    pub(super) fn as_split(self) -> Span {
+        Span { len: self.len | Span::SPLIT, ..self }
+    }
+
+    pub(super) fn is_split(self) -> bool {
+        self.len & Span::SPLIT != 0
     }
 
     pub(super) fn chunk(self) -> usize {
@@ -74,7 +88,7 @@ impl Span {
     #[allow(clippy::len_without_is_empty, reason = "a frame is never empty")]
     #[must_use]
     pub fn len(self) -> usize {
-        self.len as usize
+        (self.len & !Span::SPLIT) as usize
     }
 }
 
@@ -85,7 +99,7 @@ pub struct Slot {
     pub timestamp_ms: u64,
     /// The whole WebSocket frame.
     pub web_socket: Span,
-    /// The SSE block; for a large event its head and tail only, since its JSON is lent by the WebSocket frame.
+    /// The SSE block; or its head and tail only, and then its JSON is lent by the WebSocket frame.
     pub sse: Span,
     /// Its labels.
     pub labels: Span,

@@ -76,6 +76,7 @@ impl Rig {
 
     fn starting_at(first: u64, retention: Retention) -> Rig {
         let (log, writer) = Log::starting_at(first, retention);
+        log.open_blocks();
         let channels = (0..6).map(named).collect();
         Rig {
             log,
@@ -992,4 +993,32 @@ fn write_all(mut writer: Writer, last: u64) {
 
 fn told(seq: u64, channel: &Route) -> Vec<u8> {
     [&seq.to_ne_bytes(), channel.as_str().as_bytes()].concat()
+}
+
+#[test]
+fn blocks_are_laid_down_whole_while_somebody_reads_them() {
+    let (log, mut writer) = Log::new(ROOMY);
+    let route = writer.intern(&named(0)).unwrap();
+    let mut append = |seq: u64| {
+        let (json, head) = (text(seq, 100), format!("id: {seq}\nevent: k\ndata: "));
+        let event =
+            Encoded { json: &[&json], sse_head: &[head.as_bytes()], labels: b"l", timestamp_ms: 1_000_000 };
+        writer.append(route, &event);
+        writer.publish();
+        let pass = log.pass();
+        let Held::Here(frame) = pass.frame(seq, Form::Sse) else { panic!("{seq} is held") };
+        let bytes: Vec<u8> = frame.parts().flatten().copied().collect();
+        assert_eq!(bytes, [head.as_bytes(), &json, b"\n\n"].concat());
+        let Held::Here(slot) = pass.slot(seq) else { panic!("{seq} is held") };
+        (frame.pieces().count(), slot.sse.len())
+    };
+    let (whole, split) = ((1, 21 + 100 + 2), (3, 21 + 2));
+    assert_eq!(append(1), split);
+    log.open_blocks();
+    assert_eq!(append(2), whole);
+    log.open_blocks();
+    log.close_blocks();
+    assert_eq!(append(3), whole);
+    log.close_blocks();
+    assert_eq!(append(4), split);
 }

@@ -11,7 +11,7 @@ use super::slot::{ChannelId, Slot, Span, Stream};
 use super::{Log, Retention, SEGMENTS_MIN, segments_for};
 use crate::sync::{Arc, Ordering};
 use crate::wire::websocket::{HEADER_BYTES_MAX, Opcode, write_header};
-use crate::words::channel::Route;
+use crate::words::channel::RouteName;
 
 /// An event ready to be written, in pieces that are copied once, into the log.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`ChannelsFull`] when there are none of those either.
-    pub fn intern(&mut self, channel: &Route) -> Result<ChannelId, ChannelsFull> {
+    pub fn intern<'a>(&mut self, channel: impl Into<RouteName<'a>>) -> Result<ChannelId, ChannelsFull> {
+        let channel = channel.into();
         if let Some(id) = self.interner.get(channel, self.next) {
             return Ok(id);
         }
@@ -130,8 +131,8 @@ impl Writer {
         self.interner.intern(channel, self.next)
     }
 
-    /// Appends an event; readers see it at the next [`Writer::publish`]. Cost: one copy of its bytes (two where its
-    /// SSE form is not split), no allocation once warm.
+    /// Appends an event; readers see it at the next [`Writer::publish`]. Cost: one copy of its bytes (two where somebody
+    /// reads blocks, see [`Log::open_blocks`], and it is small), no allocation once warm.
     ///
     /// # Panics
     /// If `route` was not given by [`Writer::intern`], if a frame is larger than [`FRAME_BYTES_MAX`], or if more than
@@ -274,7 +275,11 @@ impl Writer {
 
     fn write_sse(&mut self, event: &Encoded<'_>, json_bytes: usize, web_socket: Span) -> Span {
         let head_bytes = total(event.sse_head);
-        let json_bytes = if json_bytes < SPLIT_JSON_BYTES { json_bytes } else { 0 };
+        if SPLIT_JSON_BYTES <= json_bytes || !self.log.has_block_readers() {
+            let span = self.take_span(Stream::Sse, head_bytes + SSE_TAIL.len());
+            self.write_parts(Stream::Sse, span, &[event.sse_head, &[SSE_TAIL]]);
+            return span.as_split();
+        }
         let span = self.take_span(Stream::Sse, head_bytes + json_bytes + SSE_TAIL.len());
         let (segment, _) = self.held.back().expect("a segment is open");
         // From the WebSocket frame and not from the pieces again: there it is in one piece, and in the cache.
@@ -293,9 +298,11 @@ impl Writer {
         span
     }
 
+    #[inline]
     fn write_parts(&self, stream: Stream, span: Span, parts: &[&[&[u8]]]) {
         let (segment, _) = self.held.back().expect("a segment is open");
-        // SAFETY: S1 – the span was taken for an event that is not published, and its chunk was put in.
+        // SAFETY: S1 – the span was taken for an event that is not published, as long as the parts are together, and its
+        // chunk was put in.
         unsafe { segment.write(stream, span, parts) };
     }
 

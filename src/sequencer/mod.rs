@@ -8,21 +8,25 @@ mod idempotency;
 mod ingest;
 mod order;
 mod publication;
+mod stamp;
 
 pub use idempotency::IdempotencyKey;
 pub use ingest::{Ingest, Origin, Receipt, Submission};
 pub use order::{Before, Done, Order, Refusal};
 pub use publication::{EventParts, Publication, WordList};
 
-use crate::log::{Encoded, Writer};
+use crate::log::{ChannelId, Encoded, Writer};
 use crate::words::cursor::Epoch;
 use crate::words::limits::{Limits, STEP_EVENTS_MAX, STEP_SUBMISSIONS_MAX};
 use idempotency::{Heard, IdempotencyWindow};
+use stamp::Stamp;
 
 /// The one that stamps.
 pub struct Sequencer {
     writer: Writer,
-    epoch: Epoch,
+    stamp: Stamp,
+    /// Numbers of the channels of one submission; kept for its memory.
+    routes: Vec<ChannelId>,
     idempotency: IdempotencyWindow,
 }
 
@@ -42,7 +46,7 @@ impl Sequencer {
     #[must_use]
     pub fn new(writer: Writer, epoch: Epoch, limits: &Limits) -> Sequencer {
         let idempotency = IdempotencyWindow::new(limits.idempotency_keys_max, limits.idempotency_window);
-        Sequencer { writer, epoch, idempotency }
+        Sequencer { writer, stamp: Stamp::new(epoch), routes: Vec::new(), idempotency }
     }
 
     /// Takes what waits in `ingest`, up to a bound, publishes it at once, and says what it did in `step` (whose old
@@ -88,13 +92,14 @@ impl Sequencer {
 
     /// Appends all events of a submission, or none.
     fn append(&mut self, publications: &[Publication], now_unix_ms: u64) -> Result<Done, Refusal> {
-        let routes: Result<smallvec::SmallVec<[_; 4]>, _> =
-            publications.iter().map(|publication| self.writer.intern(publication.route())).collect();
-        let routes = routes.map_err(|_| Refusal::ChannelsFull)?;
+        self.routes.clear();
+        for publication in publications {
+            self.routes.push(self.writer.intern(publication.route()).map_err(|_| Refusal::ChannelsFull)?);
+        }
         let first = self.writer.next();
-        for (publication, route) in publications.iter().zip(routes) {
-            let seq = self.writer.next();
-            publication.with_pieces(self.epoch, seq, now_unix_ms, |json, sse_head| {
+        for (publication, &route) in publications.iter().zip(&self.routes) {
+            self.stamp.set(self.writer.next(), now_unix_ms);
+            publication.with_pieces(&self.stamp, |json, sse_head| {
                 let labels = publication.labels();
                 self.writer.append(route, &Encoded { json, sse_head, labels, timestamp_ms: now_unix_ms });
             });

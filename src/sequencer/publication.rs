@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::stamp::Stamp;
 use crate::wire::json::push_string;
-use crate::words::channel::{ANNOUNCEMENTS, Channel, ChannelError, Route};
-use crate::words::cursor::Epoch;
+use crate::words::channel::{ANNOUNCEMENTS, Channel, ChannelError, ChannelName, RouteName};
 use crate::words::labels::{self, Labels};
 use crate::words::workspace::Workspace;
 
@@ -12,7 +12,7 @@ use crate::words::workspace::Workspace;
 #[derive(Clone, Copy, Debug)]
 pub struct EventParts<'a> {
     /// Where it is published.
-    pub channel: &'a Channel,
+    pub channel: ChannelName<'a>,
     /// Its kind in wire form.
     pub kind: &'a str,
     /// Its data: one JSON value on one line.
@@ -32,7 +32,7 @@ impl<'a> EventParts<'a> {
     #[must_use]
     pub fn new(channel: &'a Channel, kind: &'a str, data: &'a [u8]) -> EventParts<'a> {
         let (ids, tags) = (WordList::EMPTY, WordList::EMPTY);
-        EventParts { channel, kind, data, event_id: None, ids, tags, workspace: None }
+        EventParts { channel: channel.name(), kind, data, event_id: None, ids, tags, workspace: None }
     }
 }
 
@@ -67,33 +67,33 @@ impl WordList {
 /// A rendered event.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    route: Route,
     /// The JSON text from after the sequence number to before the timestamp, then from after the timestamp to the end;
-    /// then the labels.
-    bytes: Box<[u8]>,
+    /// then the labels; then the route, unless that is the channel. A vector, because giving back the few bytes that
+    /// were too many would cost more than they do while it waits.
+    bytes: Vec<u8>,
     middle_len: u32,
     json_len: u32,
-    /// What the JSON text begins with.
-    start: &'static [u8],
+    labels_end: u32,
     /// Where the kind stands in `bytes`.
     kind: Range<u32>,
+    /// Where the route stands in `bytes`, and how much of it is the workspace.
+    route: Range<u32>,
+    workspace_len: u8,
+    is_announcement: bool,
     has_event_id: bool,
 }
 
 impl Publication {
-    /// Renders an event. Cost: one copy of its data.
+    /// Renders an event. Cost: one copy of its data, and one allocation.
     ///
     /// # Errors
     /// [`ChannelError::OtherWorkspace`] if the channel belongs to another workspace than the event.
     pub fn new(parts: &EventParts<'_>) -> Result<Publication, ChannelError> {
         let route = parts.channel.route(parts.kind, parts.workspace)?;
-        let words = parts.ids.json.len() + parts.tags.json.len() + parts.event_id.map_or(0, str::len);
-        let mut bytes = Vec::with_capacity(
-            parts.data.len() + parts.channel.as_str().len() + 2 * (parts.kind.len() + words) + 160,
-        );
-        bytes.extend_from_slice(b",\"channel\":\"");
+        let mut bytes = Vec::with_capacity(room_for(parts));
+        bytes.extend_from_slice(CHANNEL_START);
         bytes.extend_from_slice(parts.channel.as_str().as_bytes());
-        bytes.extend_from_slice(b"\",\"event\":\"");
+        bytes.extend_from_slice(KIND_START);
         let kind_start = bytes.len();
         bytes.extend_from_slice(parts.kind.as_bytes());
         let kind_end = bytes.len();
@@ -122,20 +122,30 @@ impl Publication {
         let labels = labels::Parts {
             data,
             kind: parts.kind,
-            workspace: route.parts().0.unwrap_or_default(),
+            workspace: route.workspace.unwrap_or_default(),
             event_id: parts.event_id.unwrap_or_default(),
             ids: &parts.ids.words,
             tags: &parts.tags.words,
         };
         labels::push(&mut bytes, &labels);
+        let labels_end = bytes.len();
+        let workspace_len = route.workspace.map_or(0, str::len) as u8;
+        let route = if route.is_channel() {
+            CHANNEL_START.len()..CHANNEL_START.len() + parts.channel.as_str().len()
+        } else {
+            route.pieces().into_iter().for_each(|piece| bytes.extend_from_slice(piece.as_bytes()));
+            labels_end..bytes.len()
+        };
         Ok(Publication {
-            route,
             middle_len: middle_len as u32,
             json_len: json_len as u32,
-            start: EVENT_START,
+            labels_end: labels_end as u32,
             kind: kind_start as u32..kind_end as u32,
+            route: route.start as u32..route.end as u32,
+            workspace_len,
+            is_announcement: false,
             has_event_id: parts.event_id.is_some(),
-            bytes: bytes.into_boxed_slice(),
+            bytes,
         })
     }
 
@@ -156,23 +166,29 @@ impl Publication {
         );
         // The kind is at hand in the labels: behind the data's place and the text's length.
         let kind_start = json_len + 10;
+        let labels_end = bytes.len() as u32;
+        bytes.extend_from_slice(ANNOUNCEMENTS.as_bytes());
         Publication {
-            route: Route::announcements(),
             middle_len,
             json_len,
-            start: ANNOUNCEMENT_START,
+            labels_end,
             kind: kind_start..kind_start + ANNOUNCEMENT_KIND.len() as u32,
+            route: labels_end..labels_end + ANNOUNCEMENTS.len() as u32,
+            workspace_len: 0,
+            is_announcement: true,
             has_event_id: false,
-            bytes: bytes.into_boxed_slice(),
+            bytes,
         }
     }
 
     /// Its channel, as the publisher wrote it; an announcement has the one of announcements.
     #[must_use]
     pub fn channel(&self) -> &str {
-        let text =
-            self.bytes.strip_prefix(b",\"channel\":\"").and_then(|rest| rest.split(|&b| b == b'"').next());
-        text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or(ANNOUNCEMENTS)
+        if self.is_announcement {
+            return ANNOUNCEMENTS;
+        }
+        let text = &self.bytes[CHANNEL_START.len()..self.kind.start as usize - KIND_START.len()];
+        std::str::from_utf8(text).unwrap_or_default()
     }
 
     /// Its kind in wire form.
@@ -200,48 +216,67 @@ impl Publication {
         &self.bytes
     }
 
+    /// The workspace that it belongs to.
+    #[must_use]
+    pub fn workspace(&self) -> Option<&str> {
+        let start = self.route.start as usize;
+        let text = &self.bytes[start..start + usize::from(self.workspace_len)];
+        std::str::from_utf8(text).ok().filter(|text| !text.is_empty())
+    }
+
     /// What it is matched on.
     #[must_use]
-    pub fn route(&self) -> &Route {
-        &self.route
+    pub fn route(&self) -> RouteName<'_> {
+        let text = &self.bytes[self.route.start as usize..self.route.end as usize];
+        RouteName::of_text(std::str::from_utf8(text).unwrap_or_default())
     }
 
     /// Bytes it takes while it waits.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.len() + size_of::<Publication>()
+        self.bytes.capacity() + size_of::<Publication>()
     }
 
     /// Its labels.
     pub(super) fn labels(&self) -> &[u8] {
-        &self.bytes[self.json_len as usize..]
+        &self.bytes[self.json_len as usize..self.labels_end as usize]
     }
 
     /// The whole event, stamped: calls `then` with the pieces of its JSON text and of what stands before it in an SSE
     /// block.
-    pub(super) fn with_pieces<T>(
-        &self,
-        epoch: Epoch,
-        seq: u64,
-        timestamp_ms: u64,
-        then: impl FnOnce(&[&[u8]], &[&[u8]]) -> T,
-    ) -> T {
-        let (mut seq_digits, mut time_digits) = (Digits::default(), Digits::default());
-        let seq = seq_digits.write(seq);
-        let timestamp = time_digits.write(timestamp_ms);
+    pub(super) fn with_pieces<T>(&self, stamp: &Stamp, then: impl FnOnce(&[&[u8]], &[&[u8]]) -> T) -> T {
         let (middle, end) = self.bytes[..self.json_len as usize].split_at(self.middle_len as usize);
         let kind = &self.bytes[self.kind.start as usize..self.kind.end as usize];
-        let epoch = epoch.as_str().as_bytes();
-        let head: &[&[u8]] = &[b"id: ", epoch, b"-", seq, b"\nevent: ", kind, b"\ndata: "];
-        let start = self.start;
+        let start = if self.is_announcement { ANNOUNCEMENT_START } else { EVENT_START };
+        let head: &[&[u8]] = &[stamp.block_start(), kind, b"\ndata: "];
         if self.has_event_id {
-            then(&[start, seq, middle, timestamp, end], head)
+            then(&[start, stamp.seq(), middle, stamp.timestamp(), end], head)
         } else {
             // The cursor is unique, and whoever sees the event has it already.
-            then(&[start, seq, middle, timestamp, b",\"event_id\":\"", epoch, b"-", seq, b"\"", end], head)
+            then(&[start, stamp.seq(), middle, stamp.timestamp_and_id(), end], head)
         }
     }
 }
+
+/// Bytes that an event takes once it is rendered, and a few more.
+fn room_for(parts: &EventParts<'_>) -> usize {
+    let words =
+        |list: &WordList| list.json.len() + list.words.iter().map(|word| word.len() + 2).sum::<usize>();
+    let event_id = parts.event_id.map_or(0, str::len);
+    let workspace = parts.workspace.map_or(0, |workspace| workspace.as_str().len());
+    let channel = parts.channel.as_str().len();
+    let texts = 2 * (channel + parts.kind.len() + event_id) + 3 * workspace;
+    parts.data.len() + texts + words(parts.ids) + words(parts.tags) + REST_BYTES
+}
+
+/// What names and numbers of members and labels take, and the marks around them.
+const REST_BYTES: usize = 128;
+
+/// What stands before the channel.
+const CHANNEL_START: &[u8] = b",\"channel\":\"";
+
+/// What stands between the channel and the kind.
+const KIND_START: &[u8] = b"\",\"event\":\"";
 
 /// What an event's JSON text begins with; its sequence number follows.
 const EVENT_START: &[u8] = b"{\"type\":\"event\",\"seq\":";
@@ -252,37 +287,17 @@ const ANNOUNCEMENT_START: &[u8] = b"{\"type\":\"system\",\"seq\":";
 /// The kind of an announcement.
 const ANNOUNCEMENT_KIND: &str = "system";
 
-/// Room for the decimal digits of a number.
-#[derive(Default)]
-struct Digits([u8; 20]);
-
-impl Digits {
-    fn write(&mut self, mut number: u64) -> &[u8] {
-        let mut at = self.0.len();
-        loop {
-            at -= 1;
-            self.0[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return &self.0[at..];
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::cursor::Epoch;
 
     fn rendered(parts: &EventParts<'_>) -> (String, String) {
-        Publication::new(parts).unwrap().with_pieces(
-            Epoch::from_bits(0),
-            41,
-            1_795_316_060_123,
-            |json, head| {
-                (String::from_utf8(json.concat()).unwrap(), String::from_utf8(head.concat()).unwrap())
-            },
-        )
+        let mut stamp = Stamp::new(Epoch::from_bits(0));
+        stamp.set(41, 1_795_316_060_123);
+        Publication::new(parts).unwrap().with_pieces(&stamp, |json, head| {
+            (String::from_utf8(json.concat()).unwrap(), String::from_utf8(head.concat()).unwrap())
+        })
     }
 
     #[test]
@@ -307,6 +322,10 @@ mod tests {
         );
         let publication = Publication::new(&parts).unwrap();
         assert_eq!(publication.route().as_str(), "acme@repo:alice/demo");
+        assert_eq!((publication.channel(), publication.workspace()), ("repo:alice/demo", Some("acme")));
+        let parts = EventParts { workspace: None, kind: "pr_opened", ..parts };
+        let without = Publication::new(&parts).unwrap();
+        assert_eq!((without.route().as_str(), without.workspace()), ("repo:alice/demo/prs", None));
         let labels = Labels::new(publication.labels());
         assert_eq!((labels.kind(), labels.workspace(), labels.event_id()), ("push", "acme", "x\"y"));
         assert!(labels.ids().eq(["7"]));
@@ -316,9 +335,10 @@ mod tests {
     }
 
     #[test]
-    fn digits_of_small_and_large_numbers() {
-        for number in [0, 9, 10, 1234567890, u64::MAX] {
-            assert_eq!(Digits::default().write(number), number.to_string().as_bytes());
-        }
+    fn an_announcement_is_on_the_channel_that_everybody_gets() {
+        let announcement = Publication::announcement("soon");
+        assert_eq!(announcement.route().as_str(), ANNOUNCEMENTS);
+        assert_eq!((announcement.channel(), announcement.kind()), (ANNOUNCEMENTS, "system"));
+        assert_eq!(announcement.data(), "\"soon\"");
     }
 }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::mapped::{Mapped, checked_event_id, essence, is_label, media_type, refused};
+use super::mapped::{Mapped, bare, checked_event_id, essence, is_label, refused};
 use super::publish::PublishError;
 use crate::wire::http::{RequestHead, decode_path_segment};
 use crate::words::channel::Channel;
@@ -42,18 +42,22 @@ impl Mode {
     /// # Errors
     /// 415 for another format of CloudEvents than JSON.
     pub fn of(head: &RequestHead<'_>) -> Result<Option<Mode>, PublishError> {
-        let media_type = media_type(head).unwrap_or_default();
-        match media_type.as_str() {
+        let media_type = head.header("content-type").map(bare).unwrap_or_default();
+        let begins = |start: &str| {
+            media_type.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start))
+        };
+        if !begins("application/cloudevents") {
+            // Binary, if the attributes stand in headers.
+            let is_binary = ["ce-specversion", "ce-type"].iter().any(|name| head.header(name).is_some());
+            return Ok(is_binary.then_some(Mode::Binary));
+        }
+        match media_type.to_ascii_lowercase().as_str() {
             "application/cloudevents+json" => Ok(Some(Mode::Structured)),
             "application/cloudevents-batch+json" => Ok(Some(Mode::Batch)),
-            other if other.starts_with("application/cloudevents") => {
+            _ => {
                 let detail =
                     "CloudEvents are taken as application/cloudevents+json, in batches or in binary mode.";
                 Err(refused(415, "unsupported_media_type", detail))
-            }
-            _ => {
-                let is_binary = ["ce-specversion", "ce-type"].iter().any(|name| head.header(name).is_some());
-                Ok(is_binary.then_some(Mode::Binary))
             }
         }
     }

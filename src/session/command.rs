@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::authority::Act;
 use super::filter;
-use super::publish::{Envelope, publication};
+use super::publish::{Envelope, ordinary_command, publication};
 use crate::sequencer::Publication;
 use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
@@ -90,8 +90,7 @@ impl Verb {
                 reading.held.iter().try_for_each(|(pattern, own)| read(pattern, filter.scope.as_ref(), *own))
             }
             Verb::Publish(publication) => {
-                let workspace = publication.route().parts().0;
-                on(&Act::Publish { channel: publication.channel(), workspace })
+                on(&Act::Publish { channel: publication.channel(), workspace: publication.workspace() })
             }
             Verb::Filter(_) | Verb::Unsubscribe { .. } | Verb::List | Verb::Ping => Ok(()),
         }
@@ -147,15 +146,29 @@ struct Raw<'a> {
 /// # Errors
 /// [`CommandError`], to be answered as an `error` message.
 pub fn parse(text: &str, limits: &Limits) -> Result<Command, CommandError> {
+    if let Some((publication, id)) = ordinary_command(text, limits)
+        && id.is_none_or(is_id)
+    {
+        let verb = Verb::Publish(Box::new(publication));
+        return Ok(Command { verb, id: id.map(str::to_owned) });
+    }
+    parse_any(text, limits)
+}
+
+/// Whether a JSON value may be the id of a command.
+fn is_id(text: &str) -> bool {
+    let is_short = text.len() <= ID_BYTES_MAX;
+    is_short && text.starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+}
+
+/// Reads a command of any kind and form.
+fn parse_any(text: &str, limits: &Limits) -> Result<Command, CommandError> {
     let refuse =
         |code, message: String, id: Option<&str>| CommandError { code, message, id: id.map(str::to_owned) };
     let raw: Raw<'_> = serde_json::from_str(text)
         .map_err(|error| refuse("bad_message", format!("Invalid message format: {error}"), None))?;
     let id = match raw.id.map(RawValue::get) {
-        Some(id)
-            if ID_BYTES_MAX < id.len()
-                || !id.starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) =>
-        {
+        Some(id) if !is_id(id) => {
             let message = format!(
                 "Invalid message format: id must be a string or a number of at most {ID_BYTES_MAX} bytes"
             );
@@ -308,6 +321,33 @@ mod tests {
         check("{}", Err("bad_message"));
         check("[]", Err("bad_message"));
         check("nonsense", Err("bad_message"));
+    }
+
+    #[test]
+    fn an_ordinary_publish_is_read_as_any_other() {
+        let read = |command: Result<Command, CommandError>| {
+            command.map(|command| match command.verb {
+                Verb::Publish(publication) => (publication.rendered().to_vec(), command.id),
+                other => panic!("{other:?}"),
+            })
+        };
+        let check = |text: &str, is_ordinary: bool| {
+            let limits = Limits::default();
+            assert_eq!(ordinary_command(text, &limits).is_some(), is_ordinary, "{text}");
+            assert_eq!(read(parse(text, &limits)), read(parse_any(text, &limits)), "{text}");
+        };
+        check(r#"{"type":"publish","channel":"t:a","event":"k","data":{"a": [1]},"id":7}"#, true);
+        check(r#" {"id":"a\u0041","channel":"t:a","event":"k","tags":["x"],"type":"publish"} "#, true);
+        check(r#"{"type":"publish","channel":"t:a","event":"k","id":true}"#, true);
+        check(r#"{"type":"publish","channel":"t:a","event":"k","id":[]}"#, false);
+        check(r#"{"type":"publish","channel":"t:a","event":"k","id":null}"#, true);
+        check(r#"{"type":"publish","channel":"t:a","event":"k","id":1,"id":2}"#, false);
+        check(r#"{"type":"publish","type":"publish","channel":"t:a","event":"k"}"#, false);
+        check(r#"{"type":"publish","channel":"t:a","event":"k","unknown":1}"#, false);
+        check(r#"{"type":"publish","repository":"t:a","event":"k"}"#, false);
+        check(r#"{"type":"publish","channel":"t:a"}"#, false);
+        check(r#"{"type":"publish","channel":"t:a","event":"K"}"#, false);
+        check(r#"{"type":"publish","channel":"t:a","event":"k"} x"#, false);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!   lies whole in the input is lent without a copy
 //! # Bounds         a head that waits for its body, and the body so far: the limits of both
 
-use crate::wire::http::{BodyDecoder, BodyKind, HeadLimits, HeadScanner, HttpError, RequestHead};
+use crate::wire::http::{BodyDecoder, BodyKind, HeadLimits, HeadScanner, HttpError, KnownHead, RequestHead};
 use crate::words::limits::{HEADERS_MAX, Limits};
 
 /// The reading side of an HTTP connection.
@@ -50,6 +50,8 @@ impl HttpReader {
     /// Takes requests off `input` and lends each to `on`, until it stops or the rest is not whole. Returns how many
     /// bytes were taken; the rest is to be given again, with more behind it.
     ///
+    /// `known` is the head that was read last, over this connection or another of the same limits.
+    ///
     /// Ask [`HttpReader::wants_continue`] and [`HttpReader::standing`] afterwards.
     ///
     /// # Errors
@@ -57,6 +59,7 @@ impl HttpReader {
     pub fn read(
         &mut self,
         input: &[u8],
+        known: &mut KnownHead,
         limits: &Limits,
         on: &mut dyn FnMut(&RequestHead<'_>, &[u8]) -> Flow,
     ) -> Result<usize, HttpError> {
@@ -65,7 +68,7 @@ impl HttpReader {
             let rest = &input[taken..];
             let (used, flow) = match self.waiting {
                 Some(_) => self.read_body(rest, limits, on)?,
-                None => self.read_head(rest, limits, on)?,
+                None => self.read_head(rest, known, limits, on)?,
             };
             taken += used;
             if flow == Some(Flow::Stop) || (flow.is_none() && self.waiting.is_none()) || taken == input.len()
@@ -99,16 +102,27 @@ impl HttpReader {
     fn read_head(
         &mut self,
         input: &[u8],
+        known: &mut KnownHead,
         limits: &Limits,
         on: &mut dyn FnMut(&RequestHead<'_>, &[u8]) -> Flow,
     ) -> Result<(usize, Option<Flow>), HttpError> {
         if input.is_empty() {
             return Ok((0, None));
         }
-        let Some((head, head_len)) = self.scanner.parse(input, &head_limits(limits))? else {
-            return Ok((0, None));
+        // Of a head that has been looked at in part already there is no more to save.
+        let is_fresh = self.scanner == HeadScanner::new();
+        let recognised = if is_fresh { known.recognise(input) } else { None };
+        let (head, head_len) = match recognised {
+            Some(recognised) => recognised,
+            None => {
+                let Some((head, head_len)) = self.scanner.parse(input, &head_limits(limits))? else {
+                    return Ok((0, None));
+                };
+                self.scanner.reset();
+                known.learn(&head, head_len);
+                (head, head_len)
+            }
         };
-        self.scanner.reset();
         let body_len = match head.body {
             BodyKind::None => Some(0),
             BodyKind::Length(length) => usize::try_from(length).ok(),
@@ -169,7 +183,7 @@ mod tests {
     /// What a reader makes of `bytes` cut at `cuts`: each request's path and body, or the status of the error.
     fn read_in_pieces(bytes: &[u8], cuts: &[usize]) -> Vec<(String, Vec<u8>)> {
         let limits = Limits { body_bytes_max: 64, ..Limits::default() };
-        let mut reader = HttpReader::default();
+        let (mut reader, mut known) = (HttpReader::default(), KnownHead::default());
         let mut seen = Vec::new();
         let mut pending = Vec::new();
         let mut last = 0;
@@ -177,7 +191,7 @@ mod tests {
             let cut = cut.clamp(last, bytes.len());
             pending.extend_from_slice(&bytes[last..cut]);
             last = cut;
-            let outcome = reader.read(&pending, &limits, &mut |head, body| {
+            let outcome = reader.read(&pending, &mut known, &limits, &mut |head, body| {
                 seen.push((head.path.to_owned(), body.to_vec()));
                 Flow::Continue
             });
@@ -203,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn a_head_like_the_one_before_is_followed_by_its_own_body() {
+        let post = |body: &str| {
+            format!("POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: {:02}\r\n\r\n{body}", body.len())
+        };
+        let bodies = ["0123456789", "012345678901", "", "01234"];
+        let text: String = bodies.iter().map(|body| post(body)).collect();
+        let expected = bodies.map(|body| ("/b".to_owned(), body.as_bytes().to_vec()));
+        for cut in 0..text.len() {
+            assert_eq!(read_in_pieces(text.as_bytes(), &[cut]), expected, "cut at {cut}");
+        }
+        let text = post("0123456789") + &post("").replace(": 00", ": 65");
+        let read = read_in_pieces(text.as_bytes(), &[]);
+        assert_eq!(read[1], ("413".to_owned(), Vec::new()));
+    }
+
+    #[test]
     fn a_body_over_the_limit_is_refused_when_its_length_is_announced() {
         let request = b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 65\r\n\r\n";
         assert_eq!(read_in_pieces(request, &[]), [("413".to_owned(), Vec::new())]);
@@ -211,7 +241,9 @@ mod tests {
     #[test]
     fn stopping_leaves_the_rest_untaken() {
         let mut reader = HttpReader::default();
-        let taken = reader.read(PIPELINE, &Limits::default(), &mut |_, _| Flow::Stop).unwrap();
+        let taken = reader
+            .read(PIPELINE, &mut KnownHead::default(), &Limits::default(), &mut |_, _| Flow::Stop)
+            .unwrap();
         assert_eq!(&PIPELINE[taken..taken + 7], b"POST /b");
     }
 
@@ -219,7 +251,9 @@ mod tests {
     fn a_held_back_body_is_asked_for_once() {
         let mut reader = HttpReader::default();
         let head = b"POST /b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-        let taken = reader.read(head, &Limits::default(), &mut |_, _| Flow::Continue).unwrap();
+        let taken = reader
+            .read(head, &mut KnownHead::default(), &Limits::default(), &mut |_, _| Flow::Continue)
+            .unwrap();
         assert_eq!(taken, head.len());
         assert!(reader.wants_continue());
         assert!(!reader.wants_continue());

@@ -54,5 +54,14 @@ pub(super) fn media_type(head: &RequestHead<'_>) -> Option<String> {
 
 /// A media type in lower case, without its parameters.
 pub(super) fn essence(media_type: &str) -> String {
-    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    bare(media_type).to_ascii_lowercase()
+}
+
+/// A media type as it was written, without its parameters.
+pub(super) fn bare(media_type: &str) -> &str {
+    // Most have none, which takes no search for what could be trimmed.
+    if media_type == "application/json" {
+        return media_type;
+    }
+    media_type.split(';').next().unwrap_or_default().trim()
 }

@@ -1,5 +1,7 @@
 //! What publishers send: one event, an array of them, or one a line.
 
+mod lean;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -8,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::sequencer::{EventParts, Publication, WordList};
 use crate::wire::json::minify;
-use crate::words::channel::{Channel, is_reserved};
+use crate::words::channel::{ChannelName, is_reserved};
 use crate::words::kind;
 use crate::words::limits::{JSON_DEPTH_MAX, LABEL_BYTES_MAX, LABELS_MAX, Limits};
 use crate::words::workspace::Workspace;
@@ -84,6 +86,15 @@ pub fn parse_body(
     limits: &Limits,
 ) -> Result<(Publications, bool), PublishError> {
     let text = std::str::from_utf8(body).map_err(|error| PublishError::bad("bad_json", error))?;
+    match lean::events(text, framing, limits) {
+        Some(events) => Ok(events),
+        // It is unusual, or bad: then this says why.
+        None => parse_text(text, framing, limits),
+    }
+}
+
+/// Reads a body of any form that is allowed.
+fn parse_text(text: &str, framing: Framing, limits: &Limits) -> Result<(Publications, bool), PublishError> {
     match framing {
         Framing::Lines => {
             let lines = text.lines().filter(|line| !line.trim().is_empty());
@@ -99,6 +110,13 @@ pub fn parse_body(
         }
         Framing::Json => Ok((std::iter::once(publication(&from_json(text)?, limits)?).collect(), false)),
     }
+}
+
+/// Reads a command to publish one event, if it is an ordinary one: the event, and the command's own id as it was
+/// written. Whether that may be an id is for the reader of commands to say, as it is to read any other command.
+#[must_use]
+pub fn ordinary_command<'a>(text: &'a str, limits: &Limits) -> Option<(Publication, Option<&'a str>)> {
+    lean::command(text, limits)
 }
 
 /// What is said of an event beside its data, when the body is the data.
@@ -139,29 +157,64 @@ pub fn parse_data(heading: &Heading<'_>, data: &[u8], limits: &Limits) -> Result
 /// # Errors
 /// As [`parse_body`].
 pub fn publication(envelope: &Envelope<'_>, limits: &Limits) -> Result<Publication, PublishError> {
-    let (event_id, workspace) = (envelope.event_id.as_deref(), envelope.workspace.as_deref());
-    let checked = checked(&envelope.channel, &envelope.event, event_id, workspace, limits)?;
-    let data = envelope.data.map_or("null", RawValue::get);
-    let ids = words("ids", envelope.ids, |value| value.is_string() || value.is_i64() || value.is_u64())?;
-    let tags = words("tags", envelope.tags, serde_json::Value::is_string)?;
-    render(&checked, data.as_bytes(), &ids, &tags, limits)
+    let event = Event {
+        channel: &envelope.channel,
+        kind: &envelope.event,
+        data: envelope.data.map_or("null", RawValue::get),
+        is_tight: false,
+        event_id: envelope.event_id.as_deref(),
+        ids: envelope.ids.map(RawValue::get),
+        tags: envelope.tags.map(RawValue::get),
+        workspace: envelope.workspace.as_deref(),
+    };
+    event.publication(limits)
+}
+
+/// One event, its parts where they were found.
+#[derive(Clone, Copy)]
+struct Event<'a> {
+    channel: &'a str,
+    kind: &'a str,
+    /// One JSON value.
+    data: &'a str,
+    /// Whether the data is known to be valid, no deeper than [`JSON_DEPTH_MAX`], and without white space to lose.
+    is_tight: bool,
+    event_id: Option<&'a str>,
+    /// A JSON value that should be a list of words.
+    ids: Option<&'a str>,
+    /// The same.
+    tags: Option<&'a str>,
+    workspace: Option<&'a str>,
+}
+
+impl Event<'_> {
+    fn publication(&self, limits: &Limits) -> Result<Publication, PublishError> {
+        let checked = checked(self.channel, self.kind, self.event_id, self.workspace, limits)?;
+        let ids = words("ids", self.ids, |value| value.is_string() || value.is_i64() || value.is_u64())?;
+        let tags = words("tags", self.tags, serde_json::Value::is_string)?;
+        if self.is_tight {
+            check_length(self.data.as_bytes(), limits)?;
+            return checked.render(self.data.as_bytes(), &ids, &tags);
+        }
+        render(&checked, self.data.as_bytes(), &ids, &tags, limits)
+    }
 }
 
 struct Checked<'a> {
-    channel: Channel,
+    channel: ChannelName<'a>,
     kind: Cow<'a, str>,
     event_id: Option<&'a str>,
     workspace: Option<Workspace>,
 }
 
 fn checked<'a>(
-    channel: &str,
+    channel: &'a str,
     kind: &'a str,
     event_id: Option<&'a str>,
     workspace: Option<&str>,
     limits: &Limits,
 ) -> Result<Checked<'a>, PublishError> {
-    let channel = Channel::parse(channel).and_then(|channel| {
+    let channel = ChannelName::parse(channel).and_then(|channel| {
         limits.check_namespace(channel.as_str())?;
         Ok(channel)
     });
@@ -184,6 +237,7 @@ fn checked<'a>(
     Ok(Checked { channel, kind, event_id, workspace })
 }
 
+/// Renders an event whose data may be anything that is no longer than allowed.
 fn render(
     checked: &Checked<'_>,
     data: &[u8],
@@ -191,22 +245,34 @@ fn render(
     tags: &WordList,
     limits: &Limits,
 ) -> Result<Publication, PublishError> {
-    if limits.event_bytes_max < data.len() {
-        let detail = format!("the event's data is longer than {} bytes", limits.event_bytes_max);
-        return Err(PublishError::too_large("event_too_large", detail));
-    }
+    check_length(data, limits)?;
     let mut minified = Vec::with_capacity(data.len());
     minify(data, &mut minified, JSON_DEPTH_MAX).map_err(|error| PublishError::bad("bad_json", error))?;
-    let parts = EventParts {
-        channel: &checked.channel,
-        kind: &checked.kind,
-        data: &minified,
-        event_id: checked.event_id,
-        ids,
-        tags,
-        workspace: checked.workspace.as_ref(),
-    };
-    Publication::new(&parts).map_err(|error| PublishError::bad("bad_workspace", error))
+    checked.render(&minified, ids, tags)
+}
+
+fn check_length(data: &[u8], limits: &Limits) -> Result<(), PublishError> {
+    if data.len() <= limits.event_bytes_max {
+        return Ok(());
+    }
+    let detail = format!("the event's data is longer than {} bytes", limits.event_bytes_max);
+    Err(PublishError::too_large("event_too_large", detail))
+}
+
+impl Checked<'_> {
+    /// Renders an event whose data is on one line.
+    fn render(&self, data: &[u8], ids: &WordList, tags: &WordList) -> Result<Publication, PublishError> {
+        let parts = EventParts {
+            channel: self.channel,
+            kind: &self.kind,
+            data,
+            event_id: self.event_id,
+            ids,
+            tags,
+            workspace: self.workspace.as_ref(),
+        };
+        Publication::new(&parts).map_err(|error| PublishError::bad("bad_workspace", error))
+    }
 }
 
 fn batch<'a>(
@@ -234,11 +300,11 @@ fn batch<'a>(
 /// Reads `ids` or `tags`.
 fn words(
     name: &'static str,
-    raw: Option<&RawValue>,
+    json_text: Option<&str>,
     is_word: impl Fn(&serde_json::Value) -> bool,
 ) -> Result<WordList, PublishError> {
-    let Some(raw) = raw else { return Ok(WordList::default()) };
-    let values: Vec<serde_json::Value> = from_json(raw.get())?;
+    let Some(json_text) = json_text else { return Ok(WordList::default()) };
+    let values: Vec<serde_json::Value> = from_json(json_text)?;
     let fits = |value: &serde_json::Value| {
         is_word(value) && value.as_str().is_none_or(|text| text.len() <= LABEL_BYTES_MAX)
     };
@@ -246,7 +312,7 @@ fn words(
         return Err(bad_words(name));
     }
     let mut json = Vec::new();
-    minify(raw.get().as_bytes(), &mut json, JSON_DEPTH_MAX)
+    minify(json_text.as_bytes(), &mut json, JSON_DEPTH_MAX)
         .map_err(|error| PublishError::bad("bad_json", error))?;
     let word = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => text,

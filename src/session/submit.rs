@@ -4,7 +4,7 @@
 use super::authority::Principal;
 use super::cloud_event::{self, Mode};
 use super::hooks::{self, Delivery, Secrets, Source};
-use super::mapped::Mapped;
+use super::mapped::{Mapped, bare};
 use super::publish::{Framing, Heading, Publications, PublishError, parse_body, parse_data};
 use super::request::{Refused, Request, malformed, query, refused};
 use crate::payload;
@@ -148,7 +148,10 @@ impl Submitting<'_> {
 
     /// Checks the data of built-in kinds against what they usually carry, if the publisher asks for it.
     fn validate(self, publications: &[Publication]) -> Result<(), Refused> {
-        if !query(self.head)?.iter().any(|(name, value)| name == "validate" && value != "0") {
+        // Without a query there is nothing to collect.
+        if self.head.query.is_none()
+            || !query(self.head)?.iter().any(|(name, value)| name == "validate" && value != "0")
+        {
             return Ok(());
         }
         for publication in publications {
@@ -181,11 +184,13 @@ fn refusal(error: &PublishError) -> Refused {
 
 /// How the events lie in the body, by its media type. Types that plain tools send unasked count as JSON.
 fn framing(head: &RequestHead<'_>) -> Result<Framing, Refused> {
-    let media_type = head.header("content-type").unwrap_or("application/json");
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
-        "application/json" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Framing::Json),
-        "application/x-ndjson" | "application/jsonl" => Ok(Framing::Lines),
-        _ => Err(refused(415, "unsupported_media_type", "Send application/json or application/x-ndjson.")),
+    let media_type = bare(head.header("content-type").unwrap_or("application/json"));
+    let is_one_of = |types: &[&str]| types.iter().any(|name| media_type.eq_ignore_ascii_case(name));
+    if is_one_of(&["application/json", "text/plain", "application/x-www-form-urlencoded"]) {
+        Ok(Framing::Json)
+    } else if is_one_of(&["application/x-ndjson", "application/jsonl"]) {
+        Ok(Framing::Lines)
+    } else {
+        Err(refused(415, "unsupported_media_type", "Send application/json or application/x-ndjson."))
     }
 }

@@ -56,11 +56,13 @@ impl Channel {
     /// assert_eq!(error.to_string(), "repository channel requires owner/name format: only");
     /// ```
     pub fn parse(name: &str) -> Result<Channel, ChannelError> {
-        let path = check_shape(name)?;
-        if path.split('/').any(|segment| segment.contains('*')) {
-            return Err(ChannelError::Wildcard(name.into()));
-        }
-        Ok(Channel(name.into()))
+        ChannelName::parse(name).map(|name| Channel(name.0.into()))
+    }
+
+    /// The name, lent.
+    #[must_use]
+    pub fn name(&self) -> ChannelName<'_> {
+        ChannelName(&self.0)
     }
 
     /// The name as text.
@@ -69,30 +71,94 @@ impl Channel {
         &self.0
     }
 
+    /// The route of an event of `kind` published here by `workspace`: see [`ChannelName::route`].
+    ///
+    /// # Errors
+    /// [`ChannelError::OtherWorkspace`] if the channel belongs to another workspace.
+    pub fn route(&self, kind: &str, workspace: Option<&Workspace>) -> Result<Route, ChannelError> {
+        let parts = self.name().route(kind, workspace)?;
+        if parts.is_channel() {
+            return Ok(Route(Arc::clone(&self.0)));
+        }
+        Ok(Route(parts.pieces().concat().into()))
+    }
+}
+
+/// The name of a channel that is lent instead of owned; valid by construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelName<'a>(&'a str);
+
+impl<'a> ChannelName<'a> {
+    /// Checks `name` against the grammar, as [`Channel::parse`] does. Cost: one pass over the bytes.
+    ///
+    /// # Errors
+    /// Says which rule the name breaks.
+    pub fn parse(name: &'a str) -> Result<ChannelName<'a>, ChannelError> {
+        if is_plain(name) {
+            return Ok(ChannelName(name));
+        }
+        let path = check_shape(name)?;
+        if path.split('/').any(|segment| segment.contains('*')) {
+            return Err(ChannelError::Wildcard(name.into()));
+        }
+        Ok(ChannelName(name))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
     /// The route of an event of `kind` published here by `workspace`: pull-request and issue kinds of a repository are
     /// matched, kept and linked on its `/prs` and `/issues`; everything else where it was published. A channel of the
     /// namespace `memory` belongs to the workspace it names.
     ///
     /// # Errors
     /// [`ChannelError::OtherWorkspace`] if the channel belongs to another workspace.
-    pub fn route(&self, kind: &str, workspace: Option<&Workspace>) -> Result<Route, ChannelError> {
-        let own = own_workspace(&self.0);
+    pub fn route(self, kind: &str, workspace: Option<&'a Workspace>) -> Result<RouteParts<'a>, ChannelError> {
+        let own = own_workspace(self.0);
         if let (Some(own), Some(said)) = (own, workspace)
             && own != said.as_str()
         {
-            return Err(ChannelError::OtherWorkspace(self.0.as_ref().into()));
+            return Err(ChannelError::OtherWorkspace(self.0.into()));
         }
         let is_bare_repository =
             self.0.starts_with("repo:") && self.0.bytes().filter(|&b| b == b'/').count() == 1;
         let sub_channel = if is_bare_repository { kind::sub_channel(kind) } else { None };
         let sub_channel = sub_channel.filter(|sub| self.0.len() + 1 + sub.len() <= CHANNEL_BYTES_MAX);
-        let workspace = own.or(workspace.map(Workspace::as_str));
-        if workspace.is_none() && sub_channel.is_none() {
-            return Ok(Route(Arc::clone(&self.0)));
-        }
-        let (prefix, at) = workspace.map_or(("", ""), |workspace| (workspace, "@"));
-        let (slash, sub) = sub_channel.map_or(("", ""), |sub| ("/", sub));
-        Ok(Route([prefix, at, &self.0, slash, sub].concat().into()))
+        Ok(RouteParts { workspace: own.or(workspace.map(Workspace::as_str)), channel: self.0, sub_channel })
+    }
+}
+
+impl<'a> From<&'a Channel> for ChannelName<'a> {
+    fn from(channel: &'a Channel) -> ChannelName<'a> {
+        channel.name()
+    }
+}
+
+/// What a [`Route`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteParts<'a> {
+    /// The workspace it lies in.
+    pub workspace: Option<&'a str>,
+    channel: &'a str,
+    sub_channel: Option<&'static str>,
+}
+
+impl<'a> RouteParts<'a> {
+    /// Whether the route is the name of the channel and nothing more.
+    #[must_use]
+    pub fn is_channel(&self) -> bool {
+        self.workspace.is_none() && self.sub_channel.is_none()
+    }
+
+    /// The text of the route, piece by piece.
+    #[must_use]
+    pub fn pieces(&self) -> [&'a str; 5] {
+        let (workspace, at) = self.workspace.map_or(("", ""), |workspace| (workspace, "@"));
+        let (slash, sub_channel) = self.sub_channel.map_or(("", ""), |sub| ("/", sub));
+        [workspace, at, self.channel, slash, sub_channel]
     }
 }
 
@@ -123,6 +189,41 @@ impl Route {
     #[must_use]
     pub fn parts(&self) -> (Option<&str>, &str) {
         split_scope(&self.0)
+    }
+}
+
+/// A [`Route`] that is lent instead of owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteName<'a>(&'a str);
+
+impl<'a> RouteName<'a> {
+    /// `text` is what [`RouteParts::pieces`] are together, or a route's own.
+    pub(crate) fn of_text(text: &'a str) -> RouteName<'a> {
+        RouteName(text)
+    }
+
+    /// The route as text.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The workspace that the route lies in, and the channel.
+    #[must_use]
+    pub fn parts(self) -> (Option<&'a str>, &'a str) {
+        split_scope(self.0)
+    }
+
+    /// The route, to keep.
+    #[must_use]
+    pub fn to_route(self) -> Route {
+        Route(self.0.into())
+    }
+}
+
+impl<'a> From<&'a Route> for RouteName<'a> {
+    fn from(route: &'a Route) -> RouteName<'a> {
+        RouteName(&route.0)
     }
 }
 
@@ -362,6 +463,30 @@ pub enum ChannelError {
     OtherWorkspace(String),
 }
 
+/// Whether `name` is a channel beyond doubt: what most names look like, told in one pass. Others may be channels too.
+fn is_plain(name: &str) -> bool {
+    let Some((namespace, path)) = name.split_once(':') else { return false };
+    if CHANNEL_BYTES_MAX < name.len() || !is_namespace(namespace) {
+        return false;
+    }
+    let (mut segments, mut is_empty) = (1, true);
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b':' => is_empty = false,
+            b'/' if !is_empty => (segments, is_empty) = (segments + 1, true),
+            _ => return false,
+        }
+    }
+    let fits = match namespace {
+        "repo" => 2..=CHANNEL_SEGMENTS_MAX,
+        "user" | "org" => 1..=1,
+        // Its first segment is a workspace, which has rules of its own.
+        "memory" => return false,
+        _ => 1..=CHANNEL_SEGMENTS_MAX,
+    };
+    !is_empty && fits.contains(&segments)
+}
+
 /// Checks what channels and patterns share and returns the path.
 fn check_shape(name: &str) -> Result<&str, ChannelError> {
     if CHANNEL_BYTES_MAX < name.len() {
@@ -402,7 +527,7 @@ fn check_shape(name: &str) -> Result<&str, ChannelError> {
 /// Whether `text` may stand in front of a channel's `:`.
 #[must_use]
 pub fn is_namespace(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 /// The text of the namespace of `channel` (everything before its first `:`).
@@ -420,6 +545,7 @@ mod tests {
         let check = |name: &str, expected: Result<(), &str>| {
             let got = Channel::parse(name).map(|_| ()).map_err(|e| e.to_string());
             assert_eq!(got, expected.map_err(str::to_owned), "{name:?}");
+            assert!(!is_plain(name) || check_shape(name).is_ok() && !name.contains('*'), "{name:?}");
         };
         check("repo:alice/demo", Ok(()));
         check("repo:alice/demo/prs", Ok(()));
@@ -440,6 +566,12 @@ mod tests {
         check("repo:a/*", Err("wildcard is not allowed here: repo:a/*"));
         check("repo:a b/c", Err("channel has a character that is not allowed"));
         check("repo:a/b\n", Err("channel has a character that is not allowed"));
+        check("sys:x", Ok(()));
+        check("a_b-c.d:x", Ok(()));
+        check("a/b:x", Err("unknown channel type: a/b"));
+        check("jobs:", Err("channel identifier cannot be empty: "));
+        check("jobs://", Err("channel identifier cannot be empty: //"));
+        check("jobs:a//b", Err("channel identifier cannot be empty: a//b"));
         check("memory:default", Ok(()));
         check(
             "memory:Default",

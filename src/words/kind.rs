@@ -185,7 +185,7 @@ const WEBHOOKS: [(&[&str], &str); 10] = [
 /// # Errors
 /// [`KindError`] for an empty or too long kind, or one with other bytes.
 pub fn normalise(kind: &str) -> Result<Cow<'_, str>, KindError> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
+    let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
     if kind.is_empty() || KIND_BYTES_MAX < kind.len() || !kind.bytes().all(allowed) {
         return Err(KindError);
     }
@@ -201,6 +201,10 @@ pub fn normalise(kind: &str) -> Result<Cow<'_, str>, KindError> {
 /// The sub-channel of a repository that events of `kind` are routed to, if any.
 #[must_use]
 pub fn sub_channel(kind: &str) -> Option<&'static str> {
+    // Most events are of other kinds, which need not be looked up to know that.
+    if !kind.starts_with("pr_") && !kind.starts_with("issue_") {
+        return None;
+    }
     match group(kind)? {
         Group::PullRequests => Some("prs"),
         Group::Issues => Some("issues"),
@@ -257,6 +261,18 @@ mod tests {
         for kind in all() {
             assert_eq!(normalise(&dotted(kind)).as_deref(), Ok(*kind));
             assert!(dotted(kind).matches('.').count() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_kind_is_routed_by_its_group_alone() {
+        for (kind, group) in CATALOGUE {
+            let expected = match group {
+                Group::PullRequests => Some("prs"),
+                Group::Issues => Some("issues"),
+                _ => None,
+            };
+            assert_eq!(sub_channel(kind), expected, "{kind}");
         }
     }
 

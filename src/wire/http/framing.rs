@@ -106,11 +106,7 @@ impl Framing {
         if self.content_length.is_some() {
             return Err(LENGTH_TWICE);
         }
-        if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(LENGTH_BAD);
-        }
-        let length = value.parse().ok().filter(|&length| length <= CONTENT_LENGTH_MAX).ok_or(LENGTH_BAD)?;
-        self.content_length = Some(length);
+        self.content_length = Some(content_length(value)?);
         Ok(())
     }
 
@@ -121,6 +117,14 @@ impl Framing {
         self.chunked = true;
         Ok(())
     }
+}
+
+/// The length that a `Content-Length` says.
+pub(super) fn content_length(value: &str) -> Result<u64, HttpError> {
+    if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(LENGTH_BAD);
+    }
+    value.parse().ok().filter(|&length| length <= CONTENT_LENGTH_MAX).ok_or(LENGTH_BAD)
 }
 
 /// Whether the comma-separated list `value` holds `token`, in any case.

@@ -32,9 +32,40 @@ pub struct RequestHead<'a> {
     pub expects_continue: bool,
     /// Whether this is a `GET` that asks to become a WebSocket; see [`websocket_accept`](super::websocket_accept).
     pub upgrade_websocket: bool,
-    text: &'a str,
-    fields: [FieldSpan; HEADERS_CAPACITY],
-    fields_count: u8,
+    pub(super) text: &'a str,
+    pub(super) fields: Fields,
+}
+
+/// Where the header fields of a head lie in it.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    spans: [FieldSpan; HEADERS_CAPACITY],
+    count: u8,
+    /// How long the names are: one bit for each length, the highest for all that are longer.
+    name_lengths: u64,
+}
+
+impl Fields {
+    fn new() -> Fields {
+        Fields { spans: [FieldSpan::default(); HEADERS_CAPACITY], count: 0, name_lengths: 0 }
+    }
+
+    fn push(&mut self, span: FieldSpan) {
+        if let Some(place) = self.spans.get_mut(usize::from(self.count)) {
+            *place = span;
+            self.count += 1;
+            self.name_lengths |= length_bit(usize::from(span.name_end - span.name_start));
+        }
+    }
+
+    fn as_slice(&self) -> &[FieldSpan] {
+        &self.spans[..usize::from(self.count)]
+    }
+}
+
+/// The bit for names of `len` bytes.
+fn length_bit(len: usize) -> u64 {
+    1 << len.min(63)
 }
 
 impl<'a> RequestHead<'a> {
@@ -45,13 +76,20 @@ impl<'a> RequestHead<'a> {
 
     /// The values of all header fields called `name`, in any case, in the order they were sent.
     pub fn headers<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
-        self.all_headers().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        // Most of what is asked for was not sent, and has a length that no name has.
+        let may_be_there = self.fields.name_lengths & length_bit(name.len()) != 0;
+        let spans = if may_be_there { self.fields.as_slice() } else { &[] };
+        let text = self.text;
+        spans
+            .iter()
+            .filter(move |span| span.name(text).eq_ignore_ascii_case(name))
+            .map(|span| span.value(text))
     }
 
     /// Name and value of every header field, in the order they were sent.
     pub fn all_headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + '_ {
         let text = self.text;
-        self.fields[..self.fields_count as usize].iter().map(move |span| (span.name(text), span.value(text)))
+        self.fields.as_slice().iter().map(move |span| (span.name(text), span.value(text)))
     }
 }
 
@@ -161,13 +199,12 @@ pub(super) fn parse_complete(head: &[u8]) -> Result<RequestHead<'_>, HttpError> 
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let (path, query) = split_target(target, method)?;
 
-    let mut fields = [FieldSpan::default(); HEADERS_CAPACITY];
-    let mut fields_count = 0;
+    let mut fields = Fields::new();
     let mut framing = Framing::default();
-    for (header, span) in request.headers.iter().zip(&mut fields) {
-        *span = FieldSpan::new(text, header);
+    for header in request.headers.iter() {
+        let span = FieldSpan::new(text, header);
         framing.take(span.name(text), span.value(text))?;
-        fields_count += 1;
+        fields.push(span);
     }
     let connection = framing.finish(method, version)?;
     Ok(RequestHead {
@@ -181,13 +218,12 @@ pub(super) fn parse_complete(head: &[u8]) -> Result<RequestHead<'_>, HttpError> 
         upgrade_websocket: connection.upgrade_websocket,
         text,
         fields,
-        fields_count,
     })
 }
 
 /// Where a header field lies in the head: 8 bytes instead of two slices' 32.
 #[derive(Debug, Clone, Copy, Default)]
-struct FieldSpan {
+pub(super) struct FieldSpan {
     name_start: u16,
     name_end: u16,
     value_start: u16,

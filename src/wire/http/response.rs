@@ -8,7 +8,7 @@ use std::{borrow::Cow, io::Write};
 use smallvec::SmallVec;
 
 use super::head::Version;
-use crate::wire::json;
+use crate::wire::json::{self, Digits};
 
 /// An answer being put together.
 #[derive(Debug, Clone)]
@@ -82,6 +82,32 @@ impl Response {
         }
     }
 }
+
+/// Appends an answer whose body is JSON: what [`Response`] would write, without putting it together first.
+pub fn push_json(out: &mut Vec<u8>, status: u16, body: &[u8], context: &ResponseContext) {
+    let has_length = 200 <= status && status != 204 && status != 304;
+    if !context.keep_alive || context.head_only || context.version != Version::Http11 || !has_length {
+        return Response::new(status).body(JSON, body.to_vec()).write_to(out, context);
+    }
+    out.reserve(LINES_BYTES + JSON.len() + body.len());
+    let (code, length) = (Digits::of(status.into()), Digits::of(body.len() as u64));
+    let parts: [&[u8]; 10] = [
+        b"HTTP/1.1 ",
+        code.as_bytes(),
+        b" ",
+        reason_phrase(status).as_bytes(),
+        b"\r\nContent-Type: ",
+        JSON.as_bytes(),
+        b"\r\nContent-Length: ",
+        length.as_bytes(),
+        b"\r\n\r\n",
+        body,
+    ];
+    parts.into_iter().for_each(|part| out.extend_from_slice(part));
+}
+
+/// The media type of JSON.
+const JSON: &str = "application/json";
 
 /// The interim answer to `Expect: 100-continue`: send the body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -183,6 +209,21 @@ mod tests {
         check(&response, closing, &format!("{head}Connection: close\r\n\r\nhello"));
         let head_only = ResponseContext { head_only: true, ..KEPT };
         check(&response, head_only, &format!("{head}\r\n"));
+    }
+
+    #[test]
+    fn json_is_answered_in_the_same_bytes_however_it_is_written() {
+        for status in [202, 200, 204, 404] {
+            for (keep_alive, head_only) in [(true, false), (true, true), (false, false), (false, true)] {
+                for version in [Version::Http10, Version::Http11] {
+                    let context = ResponseContext { keep_alive, head_only, version };
+                    let (mut expected, mut out) = (Vec::new(), Vec::new());
+                    Response::new(status).body(JSON, b"{}\n".to_vec()).write_to(&mut expected, &context);
+                    push_json(&mut out, status, b"{}\n", &context);
+                    assert_eq!(out, expected, "{status} {context:?}");
+                }
+            }
+        }
     }
 
     #[test]
