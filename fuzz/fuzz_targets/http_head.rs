@@ -3,7 +3,7 @@
 #![no_main]
 
 use fanfare::wire::http::{
-    BodyKind, HeadLimits, HeadScanner, HttpError, RequestHead, Version, decode_path_segment, parse_head,
+    BodyKind, HeadLimits, HeadScanner, HttpError, KnownHead, RequestHead, Version, decode_path_segment, parse_head,
     query_pairs, websocket_accept,
 };
 use libfuzzer_sys::fuzz_target;
@@ -21,15 +21,33 @@ fuzz_target!(|bytes: &[u8]| {
 
     if let Ok(Some((head, length))) = parse_head(bytes, &LIMITS) {
         check(&head, str::from_utf8(&bytes[..length]).expect("a head that is taken is text"));
+        let mut known = KnownHead::default();
+        known.learn(&head, length);
+        check_known(&known, bytes);
+        for at in 0..length {
+            let mut other = bytes.to_vec();
+            other[at] ^= 1;
+            check_known(&known, &other);
+        }
     }
 });
+
+/// A head that is recognised is what the parser says it is.
+fn check_known(known: &KnownHead, bytes: &[u8]) {
+    let Some((head, length)) = known.recognise(bytes) else { return };
+    assert_eq!(Ok(Some((text_of(&head), length))), described(&mut HeadScanner::new(), bytes));
+}
 
 /// Everything that a head says, as text, and its length.
 fn described(scanner: &mut HeadScanner, bytes: &[u8]) -> Result<Option<(String, usize)>, HttpError> {
     let Some((head, length)) = scanner.parse(bytes, &LIMITS)? else { return Ok(None) };
+    Ok(Some((text_of(&head), length)))
+}
+
+fn text_of(head: &RequestHead<'_>) -> String {
     let connection = (head.keep_alive, head.expects_continue, head.upgrade_websocket);
     let headers: Vec<_> = head.all_headers().collect();
-    Ok(Some((format!("{head:?} {:?} {connection:?} {headers:?}", head.query), length)))
+    format!("{head:?} {:?} {connection:?} {headers:?}", head.query)
 }
 
 fn check(head: &RequestHead<'_>, text: &str) {
