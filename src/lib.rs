@@ -6,38 +6,38 @@
 //! [`session`] (what a connection says, as values), [`engine`] (all of it inside one process, without sockets),
 //! [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
 
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod audience;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod cli;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod counters;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod engine;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod event_loop;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod hub;
 pub mod log;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod mail;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod notify;
 pub mod payload;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod presence;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod reader;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod sequencer;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod server;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod session;
 pub mod sync;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod table;
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 pub mod web;
 pub mod wire;
 pub mod words;

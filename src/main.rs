@@ -1,10 +1,10 @@
 //! The `fanfare` command.
 
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 fn main() -> std::process::ExitCode {
     fanfare::cli::run(clap::Parser::parse())
 }
 
 /// Under loom only the models run.
-#[cfg(loom)]
+#[cfg(fanfare_loom)]
 fn main() {}

@@ -197,7 +197,7 @@ impl Interner {
 }
 
 /// Channels forgotten at once, at most: each costs about two microseconds, during which nothing is published.
-const FORGET_MAX: usize = if cfg!(loom) { 1 } else { 256 };
+const FORGET_MAX: usize = if cfg!(fanfare_loom) { 1 } else { 256 };
 
 /// Every channel number is taken by a channel that still has events in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

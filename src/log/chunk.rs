@@ -11,10 +11,10 @@ use std::ptr::NonNull;
 
 /// Capacity of a pooled chunk, in bytes: small enough that a quiet segment wastes little, large enough that
 /// dozens of frames lie back to back and merge into one slice of a vectored write.
-pub const CHUNK_BYTES: usize = if cfg!(loom) { 64 } else { 64 << 10 };
+pub const CHUNK_BYTES: usize = if cfg!(fanfare_loom) { 64 } else { 64 << 10 };
 
 /// Capacity of a pooled chunk of labels, in bytes: those of an event take some tens, so that a segment fills about one.
-pub(super) const LABEL_CHUNK_BYTES: usize = if cfg!(loom) { 64 } else { 12 << 10 };
+pub(super) const LABEL_CHUNK_BYTES: usize = if cfg!(fanfare_loom) { 64 } else { 12 << 10 };
 
 /// A fixed run of bytes.
 #[derive(Debug)]

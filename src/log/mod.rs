@@ -209,23 +209,23 @@ fn segments_for(retention: &Retention) -> usize {
     (retention.events.div_ceil(SEGMENT_EVENTS) + 2).max(SEGMENTS_MIN)
 }
 
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 fn nothing() -> Loaded<Segment> {
     Loaded::from_inner(None)
 }
 
-#[cfg(loom)]
+#[cfg(fanfare_loom)]
 fn nothing() -> Loaded<Segment> {
     None
 }
 
 /// Fewest places: what lives physically even when the visible window is empty, so that a loop that is a little
 /// behind reads on instead of losing events.
-const SEGMENTS_MIN: usize = match (cfg!(loom), cfg!(miri)) {
+const SEGMENTS_MIN: usize = match (cfg!(fanfare_loom), cfg!(miri)) {
     (true, _) => 2,
     (_, true) => 8,
     _ => 16,
 };
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(fanfare_loom)))]
 mod tests;

@@ -12,7 +12,7 @@ use crate::wire::websocket::header_len;
 use crate::words::labels::Labels;
 
 /// Segments that one pass may reach into.
-pub const PASS_SEGMENTS_MAX: usize = match (cfg!(loom), cfg!(miri)) {
+pub const PASS_SEGMENTS_MAX: usize = match (cfg!(fanfare_loom), cfg!(miri)) {
     (true, _) => 2,
     (_, true) => 4,
     _ => 8,

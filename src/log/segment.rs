@@ -16,7 +16,7 @@ pub const SEGMENT_EVENTS: usize = 1 << SEGMENT_SHIFT;
 
 /// Binary logarithm of [`SEGMENT_EVENTS`]. A segment is what is evicted and reused at once, so it is small enough that
 /// a segment of the largest events is a small part of the byte budget. Smaller still where every access is checked.
-pub(super) const SEGMENT_SHIFT: u32 = match (cfg!(loom), cfg!(miri)) {
+pub(super) const SEGMENT_SHIFT: u32 = match (cfg!(fanfare_loom), cfg!(miri)) {
     (true, _) => 1,
     (_, true) => 3,
     _ => 8,

@@ -1,6 +1,6 @@
 //! A place that holds an `Arc` or nothing, swapped whole.
 
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 mod real {
     use std::sync::Arc;
 
@@ -31,7 +31,7 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(fanfare_loom)]
 mod real {
     use loom::sync::{Arc, Mutex};
 

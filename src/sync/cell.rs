@@ -2,7 +2,10 @@
 
 /// An `UnsafeCell` that loom can watch.
 #[derive(Debug)]
-pub struct SharedCell<T>(#[cfg(not(loom))] std::cell::UnsafeCell<T>, #[cfg(loom)] loom::cell::UnsafeCell<T>);
+pub struct SharedCell<T>(
+    #[cfg(not(fanfare_loom))] std::cell::UnsafeCell<T>,
+    #[cfg(fanfare_loom)] loom::cell::UnsafeCell<T>,
+);
 
 // SAFETY: access goes through the unsafe methods only, whose callers promise that a write never meets another access.
 unsafe impl<T: Send + Sync> Sync for SharedCell<T> {}
@@ -10,9 +13,9 @@ unsafe impl<T: Send + Sync> Sync for SharedCell<T> {}
 impl<T> SharedCell<T> {
     /// A cell that holds `value`.
     pub fn new(value: T) -> SharedCell<T> {
-        #[cfg(not(loom))]
+        #[cfg(not(fanfare_loom))]
         return SharedCell(std::cell::UnsafeCell::new(value));
-        #[cfg(loom)]
+        #[cfg(fanfare_loom)]
         return SharedCell(loom::cell::UnsafeCell::new(value));
     }
 
@@ -26,10 +29,10 @@ impl<T> SharedCell<T> {
     /// # Safety
     /// The last write happened before this call, and no write happens while the returned reference lives.
     pub unsafe fn get(&self) -> &T {
-        #[cfg(not(loom))]
+        #[cfg(not(fanfare_loom))]
         // SAFETY: promised by the caller.
         return unsafe { &*self.0.get() };
-        #[cfg(loom)]
+        #[cfg(fanfare_loom)]
         // SAFETY: promised by the caller; loom checks the moment of the call.
         return self.0.with(|value| unsafe { &*value });
     }
@@ -39,12 +42,12 @@ impl<T> SharedCell<T> {
     /// # Safety
     /// No other access happens at the same time.
     pub unsafe fn set(&self, value: T) {
-        #[cfg(not(loom))]
+        #[cfg(not(fanfare_loom))]
         // SAFETY: promised by the caller.
         unsafe {
             *self.0.get() = value;
         }
-        #[cfg(loom)]
+        #[cfg(fanfare_loom)]
         // SAFETY: promised by the caller; loom checks it.
         self.0.with_mut(|place| unsafe { *place = value });
     }

@@ -10,14 +10,14 @@
 //! # Bounds         no locks, no waiting: a swap to sit down, a swap to get up
 //! # Why not …      a mutex: who finds it taken would wait for others' work, instead of leaving his own to them
 
-#[cfg(not(loom))]
+#[cfg(not(fanfare_loom))]
 type Cell<T> = crossbeam_utils::atomic::AtomicCell<Option<Box<T>>>;
 
 /// The modelled twin: a mutex acquires and releases as the swaps do.
-#[cfg(loom)]
+#[cfg(fanfare_loom)]
 struct Cell<T>(loom::sync::Mutex<Option<Box<T>>>);
 
-#[cfg(loom)]
+#[cfg(fanfare_loom)]
 impl<T> Cell<T> {
     fn new(value: Option<Box<T>>) -> Cell<T> {
         Cell(loom::sync::Mutex::new(value))
@@ -38,7 +38,7 @@ impl<T> Seat<T> {
     }
 
     /// Whether sitting down and getting up take no lock on this machine.
-    #[cfg(not(loom))]
+    #[cfg(not(fanfare_loom))]
     #[must_use]
     pub fn is_lock_free() -> bool {
         Cell::<T>::is_lock_free()
@@ -74,7 +74,7 @@ impl<T> Seat<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(fanfare_loom)))]
 mod tests {
     use super::*;
 

@@ -1,10 +1,10 @@
 //! Models of what threads share, run by loom in every order that the memory model allows.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom` runs them. Each says how many interleavings it saw, which
+//! `RUSTFLAGS="--cfg fanfare_loom" cargo test --release --test loom` runs them. Each says how many interleavings it saw, which
 //! must not fall below a floor, and which outcomes occurred, which must be all that it names: a model that no longer
 //! reaches the case it is about fails. `mutants.txt` has the weakenings that each must find.
 
-#![cfg(loom)]
+#![cfg(fanfare_loom)]
 
 mod bell;
 mod hub;
