@@ -184,7 +184,8 @@ fn turn(hub: &Arc<Hub>, mut poll: Poll, answer: &Bare, is_over: &AtomicBool, is_
     let now = || Now { mono_ms: begin.elapsed().as_millis() as u64, unix_ms: UNIX_MS };
     let mut event_loop = EventLoop::new(Arc::clone(hub), Arc::new(Settings::default()), 0, None, now());
     let request = crowd::upgrade(&format!("?channel={}", crowd::channel(0)));
-    event_loop.accept(Door::Public, now(), |_| Only { request });
+    let client = event_loop.accept(Door::Public, now(), |_| Only { request });
+    event_loop.ready(client, true, true);
     while event_loop.has_work() {
         event_loop.turn(now());
     }
