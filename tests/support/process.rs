@@ -104,6 +104,13 @@ impl ServerProcess {
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
+
+    /// Resident memory of the process, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("resident memory");
+        line.trim().strip_suffix(" kB").and_then(|text| text.parse().ok()).expect("a number of kB")
+    }
 }
 
 impl Drop for ServerProcess {
