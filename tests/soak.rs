@@ -173,7 +173,7 @@ fn slope(values: &[f64]) -> f64 {
 }
 
 #[test]
-#[ignore = "takes a minute or as long as FANFARE_SOAK_SECONDS says; tests/run calls it"]
+#[ignore = "takes a minute, or as long as FANFARE_SOAK_SECONDS says; tests/run calls it"]
 fn nothing_is_lost_and_nothing_grows() {
     let seconds =
         std::env::var("FANFARE_SOAK_SECONDS").map_or(60, |text| text.parse().expect("whole seconds"));
