@@ -17,6 +17,8 @@ pub(crate) struct Link {
     stream: TcpStream,
     /// The beginning of a message whose end has not arrived.
     carry: Vec<u8>,
+    /// Whether something was skipped, and the system was asked to say what is left.
+    has_skipped: bool,
 }
 
 /// How a reading ended.
@@ -41,7 +43,7 @@ impl Link {
     ) -> io::Result<Link> {
         let mut stream = machine::connect(target, source)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Link { stream, carry: Vec::new() })
+        Ok(Link { stream, carry: Vec::new(), has_skipped: false })
     }
 
     /// Whether the connection stands.
@@ -113,6 +115,30 @@ impl Link {
             self.carry = Vec::new();
         }
         Ok(if end < buffer.len() && !to_the_end { Reading::Drained } else { Reading::Unfinished })
+    }
+
+    /// Bytes that were read and not used up.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.carry.len()
+    }
+
+    /// Drops what was held, and at most `bytes` bytes of what comes next, without reading it. Returns how many came.
+    ///
+    /// # Errors
+    /// The end of the connection; an orderly one is `UnexpectedEof`.
+    pub(crate) fn skip(&mut self, bytes: usize) -> io::Result<(usize, Reading)> {
+        if !std::mem::replace(&mut self.has_skipped, true) {
+            machine::tell_what_is_left(&self.stream);
+        }
+        let (count, left) = match machine::skip(&self.stream, bytes) {
+            Ok((0, _)) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(got) => got,
+            Err(error) if is_not_yet(&error) => return Ok((0, Reading::Drained)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok((0, Reading::Unfinished)),
+            Err(error) => return Err(error),
+        };
+        self.carry.clear();
+        Ok((count, if count < bytes || left == Some(0) { Reading::Drained } else { Reading::Unfinished }))
     }
 }
 
@@ -187,6 +213,36 @@ mod tests {
         let end = loop {
             let result: io::Result<Reading> = link.read(&mut Vec::new(), true, |input, _| Ok(input.len()));
             if let Err(error) = result {
+                break error.kind();
+            }
+        };
+        assert_eq!(end, ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_skipped_is_gone_and_what_is_left_is_told() {
+        let (mut link, mut peer, _poll) = pair();
+        let skip = |link: &mut Link, bytes: usize| loop {
+            match link.skip(bytes).expect("skipped") {
+                (0, Reading::Drained) => std::thread::yield_now(),
+                skipped => break skipped,
+            }
+        };
+        peer.write_all(b"abcde").expect("written");
+        assert_eq!(read_pairs(&mut link, 4), b"abcd");
+        assert_eq!(link.held_bytes(), 1);
+        peer.write_all(b"fghij").expect("written");
+        assert_eq!(skip(&mut link, 3), (3, Reading::Unfinished));
+        assert_eq!(link.held_bytes(), 0);
+        assert_eq!(read_pairs(&mut link, 2), b"ij");
+        peer.write_all(b"klm").expect("written");
+        assert_eq!(skip(&mut link, 3), (3, Reading::Drained), "just as many as there are");
+        peer.write_all(b"no").expect("written");
+        assert_eq!(skip(&mut link, 1_000_000), (2, Reading::Drained));
+        drop(peer);
+        let end = loop {
+            if let Err(error) = link.skip(1) {
                 break error.kind();
             }
         };

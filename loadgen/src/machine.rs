@@ -98,6 +98,70 @@ fn bind_without_port(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this system can drop what a socket has received without copying it.
+pub(crate) const CAN_SKIP: bool = cfg!(target_os = "linux");
+
+/// Drops at most `bytes` received bytes. Returns how many these were, 0 at the end of the stream, and how many are left, if
+/// the system tells: that has to be asked for with [`tell_what_is_left`].
+///
+/// # Errors
+/// What the operating system says; that there is nothing now is `WouldBlock`.
+#[cfg(target_os = "linux")]
+pub(crate) fn skip(stream: &mio::net::TcpStream, bytes: usize) -> io::Result<(usize, Option<usize>)> {
+    /// The one control message that can come.
+    #[repr(C)]
+    struct Left {
+        header: libc::cmsghdr,
+        bytes: libc::c_int,
+    }
+    // SAFETY: both are plain structures of numbers and pointers, for which all zeroes is a value.
+    let (mut left, mut message): (Left, libc::msghdr) = unsafe { std::mem::zeroed() };
+    let mut nowhere = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: bytes };
+    message.msg_iov = &raw mut nowhere;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut left).cast();
+    message.msg_controllen = size_of::<Left>() as _;
+    // SAFETY: the structures outlive the call, and the size of the control message is given truly; with MSG_TRUNC a stream
+    // socket writes nothing to where the bytes would go.
+    let count =
+        unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, libc::MSG_TRUNC | libc::MSG_DONTWAIT) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let is_told = (left.header.cmsg_level, left.header.cmsg_type) == (libc::IPPROTO_TCP, libc::TCP_CM_INQ);
+    Ok((count as usize, is_told.then_some(left.bytes.max(0) as usize)))
+}
+
+/// Elsewhere everything is read.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn skip(_: &mio::net::TcpStream, _: usize) -> io::Result<(usize, Option<usize>)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Has [`skip`] say what is left. A system too old for that does not.
+#[cfg(target_os = "linux")]
+pub(crate) fn tell_what_is_left(stream: &mio::net::TcpStream) {
+    let on: libc::c_int = 1;
+    let on_bytes = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option's value is a c_int that outlives the call, and its size is given truly.
+    let _ = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INQ,
+            (&raw const on).cast(),
+            on_bytes,
+        )
+    };
+}
+
+/// Elsewhere nothing is skipped.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn tell_what_is_left(_: &mio::net::TcpStream) {}
+
 /// Lets the calling thread run on the processor `cpu` only.
 ///
 /// # Errors

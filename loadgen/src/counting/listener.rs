@@ -2,6 +2,7 @@
 //!
 //! # Contract       `handle_input` uses up what is whole; the rest is given again with what comes next
 
+use super::progress::Progress;
 use super::request;
 use super::stream::{Chunks, Counter};
 use crate::http;
@@ -13,8 +14,8 @@ use crate::websocket::{self, Opcode};
 #[derive(Debug)]
 pub(crate) struct Listener {
     stage: Stage,
-    /// Events it was delivered.
-    pub(crate) events: u64,
+    /// What it was delivered.
+    pub(crate) progress: Progress,
 }
 
 #[derive(Debug)]
@@ -41,7 +42,7 @@ struct Opening {
 }
 
 impl Listener {
-    /// A subscriber of `channel`, and what it sends first.
+    /// A subscriber of `channel`, and what it sends first. One that is not watched may skip what others have read.
     ///
     /// # Errors
     /// The profile has no way to subscribe over `transport`.
@@ -50,6 +51,7 @@ impl Listener {
         transport: Transport,
         channel: &str,
         authority: &str,
+        is_watched: bool,
     ) -> Result<(Listener, Vec<u8>), String> {
         let missing = || format!("the profile {} has no subscribe.{}", profile.name, transport.name());
         let (stage, text) = match transport {
@@ -65,7 +67,7 @@ impl Listener {
                 (Stage::Head, request::head("GET", &path, authority, &sse.headers) + "\r\n")
             }
         };
-        Ok((Listener { stage, events: 0 }, text.into_bytes()))
+        Ok((Listener { stage, progress: Progress::new(is_watched) }, text.into_bytes()))
     }
 
     /// Whether events come from here on.
@@ -92,14 +94,22 @@ impl Listener {
             }
             at += length;
         }
-        let rest = &input[at..];
-        let (used, events) = match &mut self.stage {
-            Stage::Blocks => counter.take_blocks(rest, now_ns)?,
-            Stage::Chunks(chunks) => chunks.take(rest, now_ns, counter)?,
-            _ => counter.take_frames(rest, now_ns, outgoing)?,
+        let (rest, progress) = (&input[at..], &mut self.progress);
+        let used = match &mut self.stage {
+            Stage::Blocks => counter.take_blocks(rest, now_ns, progress)?,
+            Stage::Chunks(chunks) => chunks.take(rest, now_ns, progress, counter)?,
+            _ => counter.take_frames(rest, now_ns, progress, outgoing)?,
         };
-        self.events += events;
         Ok(at + used)
+    }
+
+    /// How many bytes that come next need not be read, if `held` bytes are held of what came before.
+    pub(crate) fn known_bytes(&self, held: usize, counter: &Counter) -> usize {
+        // Where one chunk ends and the next begins is another matter for each subscriber.
+        match self.stage {
+            Stage::Frames | Stage::Blocks => counter.known_bytes(held, &self.progress),
+            _ => 0,
+        }
     }
 
     /// One step towards the open stream; 0 while more has to come first.
@@ -196,7 +206,7 @@ mod tests {
         let body = b"\x81\x14due-0123456789abcdef";
         for cut in 0..200 {
             let (mut listener, request) =
-                Listener::new(&profile, Transport::WebSocket, "c:1", "h").expect("a listener");
+                Listener::new(&profile, Transport::WebSocket, "c:1", "h", true).expect("a listener");
             let request = String::from_utf8(request).expect("text");
             assert!(request.starts_with("GET /ws?c=c:1 HTTP/1.1\r\n"), "{request}");
             let key = request.split("Sec-WebSocket-Key: ").nth(1).expect("a key").trim();
@@ -205,7 +215,7 @@ mod tests {
             input.extend_from_slice(b"\x81\x05hello\x81\x06ok c:1\x81\x04skip");
             input.extend_from_slice(body);
             let (events, outgoing) = feed(&mut listener, &input, cut.min(input.len())).expect("open");
-            assert_eq!((events, listener.events, listener.is_open()), (1, 1, true), "cut at {cut}");
+            assert_eq!((events, listener.progress.events, listener.is_open()), (1, 1, true), "cut at {cut}");
             assert_eq!(outgoing, b"\x81\x84\0\0\0\0+c:1");
         }
     }
@@ -214,7 +224,8 @@ mod tests {
     fn an_event_stream_is_open_with_its_head() {
         let profile = Profile::parse(PROFILE).expect("a profile");
         let check = |head: &str, content: &str, expected: Result<u64, &str>| {
-            let (mut listener, _) = Listener::new(&profile, Transport::Sse, "c", "h").expect("a listener");
+            let (mut listener, _) =
+                Listener::new(&profile, Transport::Sse, "c", "h", true).expect("a listener");
             let input = format!("HTTP/1.1 {head}\r\n\r\n{content}");
             match (feed(&mut listener, input.as_bytes(), 20), expected) {
                 (Ok((events, _)), Ok(wanted)) => assert_eq!(events, wanted, "{input}"),
@@ -233,7 +244,7 @@ mod tests {
     #[test]
     fn a_profile_without_the_transport_is_an_error() {
         let profile = Profile::parse(r#"{"name":"x","command":["x"]}"#).expect("a profile");
-        let error = Listener::new(&profile, Transport::Sse, "c", "h").expect_err("no way to subscribe");
+        let error = Listener::new(&profile, Transport::Sse, "c", "h", true).expect_err("no way to subscribe");
         assert_eq!(error, "the profile x has no subscribe.sse");
     }
 }

@@ -11,6 +11,8 @@ mod ledger;
 mod listener;
 pub(crate) mod outcome;
 mod press;
+mod progress;
+mod reference;
 pub(crate) mod request;
 pub(crate) mod shape;
 pub(crate) mod stamp;

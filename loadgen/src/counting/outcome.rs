@@ -70,6 +70,8 @@ struct Counts {
     refused: u64,
     unanswered: u64,
     delivered: u64,
+    /// Of these, those that were told by their bytes alone.
+    skipped: u64,
     missed: u64,
     surplus: u64,
     incomplete_subscribers: u64,
@@ -181,6 +183,7 @@ impl Outcome {
                 refused: findings.refused,
                 unanswered: findings.unanswered,
                 delivered: findings.counter.events,
+                skipped: findings.counter.skipped,
                 missed: findings.missed,
                 surplus: findings.surplus,
                 incomplete_subscribers: findings.incomplete,
@@ -309,7 +312,8 @@ fn figures(load: &Load, findings: &Findings, latency: &Latency, wall_s: f64) -> 
                 put("deliveries_per_s", per(events));
                 put("messages_per_read", events as f64 / (to.readings - from.readings) as f64);
                 put("bytes_per_delivery", (to.wire_bytes - from.wire_bytes) as f64 / events as f64);
-                put("payload_bytes", (to.payload_bytes - from.payload_bytes) as f64 / events as f64);
+                let read = events - (to.skipped - from.skipped);
+                put("payload_bytes", (to.payload_bytes - from.payload_bytes) as f64 / read as f64);
                 if let Some((before, after)) = usage {
                     let switches =
                         |usage: Usage| (usage.voluntary_switches + usage.involuntary_switches) as f64;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::machine::NS_PER_SECOND;
+use crate::machine::{self, NS_PER_SECOND};
 use crate::options::{Interval, Rate, SourceRange, Transport};
 
 /// Options that make a load; the same for one server and for two.
@@ -57,6 +57,10 @@ pub(crate) struct LoadFlags {
     /// How far the client's own ceiling must be above a result for this to stand [default: 1.3]
     #[arg(long, value_name = "RATIO", help_heading = "Load")]
     pub(crate) ceiling: Option<f64>,
+    /// Of so many subscribers one reads every byte, at least 8 in all; the others drop what somebody else has read, as far as
+    /// all are sent the same. 1: all read, and the latency of every delivery is recorded [default: 64 for saturation, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
+    pub(crate) watch: Option<u32>,
     /// Addresses to connect from, in turn, such as 127.0.0.2..9; one address can hold some 28,000 connections
     #[arg(long, value_name = "FROM[..TO]", help_heading = "Load")]
     pub(crate) source_ip: Option<SourceRange>,
@@ -85,6 +89,7 @@ impl LoadFlags {
             warmup: self.warmup.or(base.warmup),
             drain: self.drain.or(base.drain),
             ceiling: self.ceiling.or(base.ceiling),
+            watch: self.watch.or(base.watch),
             source_ip: self.source_ip.or(base.source_ip),
         }
     }
@@ -137,6 +142,8 @@ pub(crate) struct Load {
     pub(crate) drain_ns: u64,
     /// How far the client's own ceiling must be above a result.
     pub(crate) ceiling: f64,
+    /// How many subscribers read every byte.
+    pub(crate) watched: u32,
     /// Addresses to connect from.
     pub(crate) source: Option<SourceRange>,
 }
@@ -265,6 +272,14 @@ impl Load {
         if !(least..=most).contains(&duration_ns) || most < warmup_ns || most < drain_ns {
             return Err("a run lasts from 10 ms to an hour".to_owned());
         }
+        let watch = flags.watch.unwrap_or(match shape {
+            Shape::Saturation { .. } => WATCH_SATURATION,
+            _ => 1,
+        });
+        let watched = subscribers.div_ceil(watch).max(WATCHED_MIN);
+        // All that may skip must be sent the same, and nothing that is to be answered, such as a ping.
+        let is_one_stream = stuck == 0 && (channels == 1 || flags.wildcard);
+        let can_skip = machine::CAN_SKIP && is_one_stream && warmup_ns + duration_ns <= SKIP_NS_MAX;
         Ok(Load {
             shape,
             subscribers,
@@ -280,14 +295,24 @@ impl Load {
             warmup_ns,
             drain_ns,
             ceiling: flags.ceiling.unwrap_or(CEILING_DEFAULT),
+            watched: if can_skip { watched.min(subscribers) } else { subscribers },
             source: flags.source_ip,
         })
     }
 
     /// Whether the subscriber `id` never reads; they are spread evenly.
     pub(crate) fn is_stuck(&self, id: u32) -> bool {
-        let (stuck, all) = (u64::from(self.stuck), u64::from(self.subscribers));
-        u64::from(id) * stuck / all != (u64::from(id) + 1) * stuck / all
+        is_one_of(id, self.stuck, self.subscribers)
+    }
+
+    /// Whether the subscriber `id` reads every byte; they are spread evenly.
+    pub(crate) fn is_watched(&self, id: u32) -> bool {
+        is_one_of(id, self.watched, self.subscribers)
+    }
+
+    /// Whether some subscribers do not read every byte.
+    pub(crate) fn skips(&self) -> bool {
+        self.watched < self.subscribers
     }
 
     /// The channel of the subscriber `id`.
@@ -327,6 +352,9 @@ impl Load {
                 (channels, false) => format!("{channels} channels"),
                 (channels, true) => format!("by wildcard, events on {channels}"),
             });
+        }
+        if self.skips() {
+            words.push(format!("{} of them watched", self.watched));
         }
         if 0 < self.stuck {
             words.push(format!("{} never read", self.stuck));
@@ -387,6 +415,12 @@ impl FromStr for Topology {
     }
 }
 
+/// Whether `id`, of `all`, is one of `some` that are spread evenly.
+fn is_one_of(id: u32, some: u32, all: u32) -> bool {
+    let (id, some, all) = (u64::from(id), u64::from(some), u64::from(all));
+    id * some / all != (id + 1) * some / all
+}
+
 fn one_transport(text: &str) -> Result<Transport, String> {
     Transport::ALL
         .into_iter()
@@ -411,6 +445,10 @@ const SUBSCRIBERS_DEFAULT: u32 = 1_000;
 const SUBSCRIBERS_MAX: u32 = 1_000_000;
 const CEILING_DEFAULT: f64 = 1.3;
 const SIZE_DEFAULT: u32 = 128;
+const WATCH_SATURATION: u32 = 64;
+const WATCHED_MIN: u32 = 8;
+/// Servers ask for a sign of life some twenty seconds after the connection was opened, at the earliest.
+const SKIP_NS_MAX: u64 = 15 * NS_PER_SECOND;
 const BATCH_DEFAULT: u32 = 100;
 const DURATION_NS_DEFAULT: u64 = 2 * NS_PER_SECOND;
 const WARMUP_NS_DEFAULT: u64 = 3 * NS_PER_SECOND / 10;
@@ -473,6 +511,28 @@ mod tests {
         assert_eq!((load("").subscribers, load("").stuck), (50, 5));
         assert_eq!((load("--stuck 0").subscribers, load("--stuck 0").stuck), (50, 0));
         assert_eq!(load("--topology 3x4 --stuck 0").subscribers, 12);
+    }
+
+    #[test]
+    fn some_are_watched_where_all_are_sent_the_same() {
+        let check = |arguments: &str, watched: u32| {
+            let load = load(arguments).expect("a load");
+            let watched = if machine::CAN_SKIP { watched } else { load.subscribers };
+            assert_eq!(load.watched, watched, "{arguments}");
+            let ids = (0..load.subscribers).filter(|id| load.is_watched(*id));
+            assert_eq!(ids.count() as u32, watched, "{arguments}");
+        };
+        check("--shape saturation:4 -c 1000", 16);
+        check("--shape saturation:4 -c 100", 8);
+        check("--shape saturation:4 -c 3", 3);
+        check("--shape saturation:4 -c 100 --watch 10", 10);
+        check("--shape saturation:4 -c 100 --watch 1", 100);
+        check("-c 100", 100);
+        check("-c 100 --watch 5", 20);
+        check("--shape saturation:4 -c 100 --stuck 10", 100);
+        check("--shape saturation:4 --topology 10x10", 100);
+        check("--shape saturation:4 --topology 10x10 --wildcard", 8);
+        check("--shape saturation:4 -c 100 -d 20s", 100);
     }
 
     #[test]

@@ -231,7 +231,14 @@ impl Profile {
     pub(crate) fn load(name: &str, directory: &Path) -> Result<Profile, String> {
         let is_path = name.contains('/') || name.ends_with(".json");
         let path = if is_path { PathBuf::from(name) } else { directory.join(format!("{name}.json")) };
-        let length = fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+        let missing = |error: std::io::Error| {
+            let hint = match is_path {
+                true => "",
+                false => "; --profiles FOLDER says where profiles are, which come in benches/side-by-side",
+            };
+            format!("{}: {error}{hint}", path.display())
+        };
+        let length = fs::metadata(&path).map_err(missing)?.len();
         if FILE_BYTES_MAX < length {
             return Err(format!("{} is longer than 1 MiB", path.display()));
         }
@@ -366,7 +373,8 @@ mod tests {
         for entry in fs::read_dir(&directory).expect("the directory") {
             let path = entry.expect("an entry").path();
             let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
-            if path.extension().is_some_and(|ending| ending == "json") && !name.starts_with("suite") {
+            let is_suite = ["suite", "shapes", "others"].contains(&name.as_str());
+            if path.extension().is_some_and(|ending| ending == "json") && !is_suite {
                 Profile::load(&name, &directory).expect("a profile");
                 names.push(name);
             }

@@ -110,3 +110,33 @@ impl Suite {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: SideBySideFlags,
+    }
+
+    #[test]
+    fn the_suites_that_come_with_the_program_have_valid_loads_and_profiles() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/side-by-side");
+        for name in ["suite.json", "shapes.json", "others.json"] {
+            let path = directory.join(name);
+            let words = ["x", "--suite", path.to_str().expect("text")];
+            let flags = Line::try_parse_from(words).expect("options").flags;
+            let suite = Suite::load(&path).expect("a suite");
+            let count = suite.entries.len();
+            let comparisons = suite.comparisons(&flags).expect("comparisons");
+            assert_eq!(comparisons.len(), count, "{name}");
+            let mut names: Vec<_> = comparisons.iter().map(|comparison| &comparison.name).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count, "names tell comparisons apart in {name}");
+        }
+    }
+}

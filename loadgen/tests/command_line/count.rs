@@ -1,5 +1,7 @@
 //! `loadgen count` against a server that keeps the protocol, and against one that breaks it.
 
+#[cfg(target_os = "linux")]
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -63,6 +65,8 @@ fn every_delivery_is_counted_in_every_shape() {
     check("count-batch", "-c 4 --shape burst:7 -R 50 -d 100ms --publish-via http-batch --batch 3", 4);
     check("count-command", "-c 4 -R 200 -d 100ms --publish-via ws", 4);
     check("count-window", "-c 4 --shape saturation:4 -d 100ms", 4);
+    check("count-skip", "-c 20 --shape saturation:4 -d 100ms", 20);
+    check("count-skip-sse", "-c 20 --shape saturation:4 -d 100ms --transport sse", 20);
     check("count-channels", "--topology 3x2 -R 200 -d 100ms", 2);
     check("count-answers", "--shape publish:8 -d 100ms", 0);
 }
@@ -102,6 +106,51 @@ fn a_delivery_that_is_missing_or_too_many_fails_the_run() {
     check("count-lost", Fault::Lose(9), 1, 0, 0);
     check("count-repeated", Fault::Repeat(9), 0, 1, 0);
     check("count-gap", Fault::Gap(9, 11), 3, 0, 1);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_delivery_that_is_missing_or_too_many_is_noticed_where_bytes_are_only_counted() {
+    let check = |name: &str, fault: Fault, expected: Option<(u64, u64)>, subscriber: u8, options: &str| {
+        // Of twenty, eight are watched: number 2 is, and number 0 is not.
+        let fault_at = Some(Ipv4Addr::new(127, 0, 0, 2 + subscriber).into());
+        let script = Script { fault, fault_at, ..Script::default() };
+        let load = "-c 20 --watch 64 --source-ip 127.0.0.2..21 -R 200 -d 100ms --body 40 --drain 500ms";
+        let (code, report) = count(name, script, &format!("{load} {options}"));
+        assert_eq!((code, &report["verdict"]), (5, &"failed".into()), "{name}: {report:#}");
+        assert!(0 < counted(&report, "skipped"), "{name}: {report:#}");
+        let incomplete = counted(&report, "incomplete_subscribers");
+        let Some(expected) = expected else { return assert_ne!(incomplete, 0, "{name}: {report:#}") };
+        let wrong = (counted(&report, "missed"), counted(&report, "surplus"));
+        assert_eq!((incomplete, wrong), (1, expected), "{name}: {report:#}");
+    };
+    for (who, subscriber) in [("skips", 0), ("reads", 2)] {
+        for (way, options) in [("ws", ""), ("sse", "--transport sse")] {
+            let named = |fault: &str| format!("count-{fault}-{who}-{way}");
+            check(&named("lost"), Fault::Lose(12), Some((1, 0)), subscriber, options);
+            check(&named("repeated"), Fault::Repeat(12), Some((0, 1)), subscriber, options);
+            if subscriber == 0 {
+                // What comes is not as long as what is left out. The rest is torn, and who else suffers is by chance.
+                check(&named("told"), Fault::Gap(12, 14), None, subscriber, options);
+                check(&named("short"), Fault::Lose(9), None, subscriber, options);
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn bytes_that_are_no_whole_events_fail_the_run() {
+    // The ninth event is a byte shorter than those behind it, so the last one seems to begin a byte too early.
+    let script = Script {
+        fault: Fault::Repeat(9),
+        fault_at: Some(Ipv4Addr::new(127, 0, 0, 2).into()),
+        ..Script::default()
+    };
+    let load = "-c 20 --watch 64 --source-ip 127.0.0.2..21 -R 200 -d 100ms --body 40 --drain 100ms";
+    let (code, report) = count("count-torn", script, load);
+    assert_eq!((code, &report["verdict"]), (5, &"failed".into()), "{report:#}");
+    assert!(report["failures"].to_string().contains("--watch 1 reads everything"), "{report:#}");
 }
 
 #[test]

@@ -101,14 +101,29 @@ fn a_server_that_does_not_start_is_told_with_its_last_words() {
 }
 
 #[test]
-fn the_suite_that_comes_with_the_program_is_whole() {
+fn the_suites_that_come_with_the_program_are_whole() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/side-by-side");
-    let suite = directory.join("suite.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .args(["side-by-side", "--list", "--suite", suite.to_str().expect("text")])
-        .output()
-        .expect("the generator runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(10 <= text.lines().count(), "{text}");
+    for (name, least) in [("suite.json", 10), ("shapes.json", 10), ("others.json", 4)] {
+        let suite = directory.join(name);
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["side-by-side", "--list", "--suite", suite.to_str().expect("text")])
+            .output()
+            .expect("the generator runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(least <= text.lines().count(), "{text}");
+    }
+}
+
+#[test]
+fn a_profile_that_is_not_found_by_name_tells_where_profiles_are_said_to_be() {
+    let elsewhere = env!("CARGO_TARGET_TMPDIR");
+    let check = |arguments: &[&str], is_hinted: bool| {
+        let (code, _, error) = side_by_side(&[arguments, &["--profiles", elsewhere]].concat());
+        assert_eq!(code, 2, "{error}");
+        assert_eq!(error.contains("--profiles FOLDER"), is_hinted, "{error}");
+        assert!(error.contains("no-such-profile.json"), "{error}");
+    };
+    check(&["no-such-profile", "no-such-profile"], true);
+    check(&["./no-such-profile.json", "./no-such-profile.json"], false);
 }

@@ -4,7 +4,7 @@
 //! are the same thing, as they are in the server that this stands for.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -21,6 +21,8 @@ use tungstenite::protocol::{CloseFrame, Message, WebSocket};
 pub(crate) struct Script {
     /// What goes wrong for one subscriber.
     pub(crate) fault: Fault,
+    /// Whom it hits, by address; nobody else, and the first one if there is none.
+    pub(crate) fault_at: Option<IpAddr>,
     /// Every so many publishes one is refused; 0 is never.
     pub(crate) refuse_every: u64,
     /// Whether refused events are delivered all the same.
@@ -230,7 +232,8 @@ impl Hub {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nConnection: close\r\n\r\nretry: 3000\n\n";
         stream.write_all(head.as_bytes())?;
         let start = cursor.unwrap_or_else(|| self.head());
-        self.follow(channels, start, |delivery| match delivery {
+        let peer = stream.peer_addr()?.ip();
+        self.follow(channels, start, peer, |delivery| match delivery {
             Delivery::Event(sequence, event) => {
                 let Event { kind, json, .. } = event;
                 stream.write_all(format!("id: E-{sequence}\nevent: {kind}\ndata: {json}\n\n").as_bytes())
@@ -262,7 +265,8 @@ impl Hub {
             send(&mut socket, text)?;
         }
         send_message(&mut socket, Message::Ping("?".into()))?;
-        self.follow(&channels, start, |delivery| match delivery {
+        let peer = socket.get_ref().peer_addr()?.ip();
+        self.follow(&channels, start, peer, |delivery| match delivery {
             Delivery::Event(_, event) => send(&mut socket, event.json.clone()),
             Delivery::Gap(json, _) => send(&mut socket, json),
             Delivery::End => {
@@ -295,10 +299,12 @@ impl Hub {
         &self,
         channels: &[String],
         start: u64,
+        peer: IpAddr,
         mut deliver: impl FnMut(Delivery<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let ordinal = self.subscribers.fetch_add(1, Ordering::SeqCst);
-        let fault = if ordinal == 0 { self.script.fault } else { Fault::None };
+        let is_hit = self.script.fault_at.map_or(ordinal == 0, |address| address == peer);
+        let fault = if is_hit { self.script.fault } else { Fault::None };
         let mut cursor = start;
         let mut swapped = None;
         loop {
