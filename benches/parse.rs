@@ -9,7 +9,7 @@ use fanfare::sequencer::{EventParts, Ingest, Origin, Publication, Sequencer, Ste
 use fanfare::session::authority::Principal;
 use fanfare::session::command;
 use fanfare::session::http::{Flow, HttpReader};
-use fanfare::session::publish::{Framing, parse_body};
+use fanfare::session::publish::{Framing, Openings, parse_body};
 use fanfare::session::request::{self, Door};
 use fanfare::session::settings::Settings;
 use fanfare::wire::http::{HeadLimits, KnownHead, parse_head};
@@ -68,10 +68,13 @@ fn requests(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::new("head and body, in a row", count), |bencher| {
             let (mut reader, mut known) = (HttpReader::default(), KnownHead::default());
+            let mut openings = Openings::default();
             bencher.iter(|| {
                 let mut understood = 0;
                 let taken = reader.read(black_box(&bytes), &mut known, &limits, &mut |head, body| {
-                    let request = request::parse(head, body, Door::Public, &principal, &limits, &settings);
+                    let door = Door::Public;
+                    let request =
+                        request::parse(head, body, door, &principal, &limits, &settings, &mut openings);
                     understood += usize::from(black_box(request).is_ok());
                     Flow::Continue
                 });
@@ -84,7 +87,9 @@ fn requests(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::new("a batch's body alone", count), |bencher| {
             bencher.iter(|| {
-                parse_body(black_box(body.as_bytes()), Framing::Json, &limits).expect("valid events")
+                let openings = &mut Openings::default();
+                parse_body(black_box(body.as_bytes()), Framing::Json, &limits, openings)
+                    .expect("valid events")
             });
         });
     }
@@ -98,8 +103,12 @@ fn commands(criterion: &mut Criterion) {
         [("publish", &*publish), ("subscribe", r#"{"type":"subscribe","channel":"repo:a/b"}"#)]
     {
         group.bench_function(name, |bencher| {
-            bencher
-                .iter(|| command::parse(black_box(text), &limits).map_err(|_| ()).expect("a valid command"));
+            let mut openings = Openings::default();
+            bencher.iter(|| {
+                command::parse(black_box(text), &limits, &mut openings)
+                    .map_err(|_| ())
+                    .expect("a valid command")
+            });
         });
     }
     let frame = masked(&publish);

@@ -41,6 +41,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
             "sequencer::Before",
             "sequencer::EventParts",
             "sequencer::IdempotencyKey",
+            "sequencer::Mould",
             "sequencer::Publication",
             "sequencer::WordList",
             // Its values and no more: a session starts no worker and opens no store.

@@ -5,7 +5,7 @@
 use fanfare::session::authority::Principal;
 use fanfare::session::dialect::engram;
 use fanfare::session::dialect::guts::{self, Spelling};
-use fanfare::session::publish::{Framing, parse_body};
+use fanfare::session::publish::{Framing, Openings, parse_body};
 use fanfare::session::request::{self, Door};
 use fanfare::session::settings::Settings;
 use fanfare::session::{command, filter};
@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: &[u8]| {
     let limits = Limits::default();
     if let Ok(text) = std::str::from_utf8(input) {
-        match command::parse(text, &limits) {
+        match command::parse(text, &limits, &mut Openings::default()) {
             Ok(command) => {
                 let acts = command.verb.each_act(command::Reading::default(), |_| Ok::<(), ()>(()));
                 assert_eq!(acts, Ok(()));
@@ -35,7 +35,12 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     for framing in [Framing::Json, Framing::Lines] {
-        if let Ok((publications, _)) = parse_body(input, framing, &limits) {
+        let mut openings = Openings::default();
+        if let Ok((publications, _)) = parse_body(input, framing, &limits, &mut openings) {
+            // Once more, now that it begins like something that is known.
+            let again = parse_body(input, framing, &limits, &mut openings).map(|(publications, _)| publications);
+            let again = again.expect("what was read is read again");
+            assert!(again.iter().map(|one| one.rendered()).eq(publications.iter().map(|one| one.rendered())));
             for publication in &publications {
                 let data: Result<&serde_json::value::RawValue, _> = serde_json::from_str(publication.data());
                 assert!(data.is_ok(), "data stays JSON: {}", publication.data());
@@ -46,7 +51,8 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(Some((head, length))) = parse_head(input, &HeadLimits::default()) {
         let (principal, settings) = (Principal::default(), Settings::default());
         for door in [Door::Public, Door::Admin] {
-            let request = request::parse(&head, &input[length..], door, &principal, &limits, &settings);
+            let openings = &mut Openings::default();
+            let request = request::parse(&head, &input[length..], door, &principal, &limits, &settings, openings);
             match request {
                 Ok(request) => assert_eq!(request.each_act(|_| Ok::<(), ()>(())), Ok(())),
                 Err(answer) => assert!(400 <= answer.status()),

@@ -6,14 +6,15 @@ use fanfare::log::{Held, Log, Retention};
 use fanfare::reader::EventView;
 use fanfare::sequencer::{Ingest, Origin, Sequencer, Step, Submission};
 use fanfare::session::dialect::{cloud_event, engram, guts, sdk};
-use fanfare::session::publish::{Framing, parse_body};
+use fanfare::session::publish::{Framing, Openings, parse_body};
 use fanfare::words::cursor::Epoch;
 use fanfare::words::limits::Limits;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let limits = Limits { channels_max: 16, ..Limits::default() };
-    let Ok((publications, _)) = parse_body(input, Framing::Json, &limits) else { return };
+    let openings = &mut Openings::default();
+    let Ok((publications, _)) = parse_body(input, Framing::Json, &limits, openings) else { return };
     let datas: Vec<String> = publications.iter().map(|one| one.data().to_owned()).collect();
     let epoch = Epoch::from_bits(7);
     let retention = Retention { events: 64, bytes: 1 << 20, channels_max: 16, age: None };

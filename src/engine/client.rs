@@ -12,6 +12,7 @@ use super::tap::{sleep, tally};
 use super::wish::kept;
 use crate::audience::Place;
 use crate::session::command::{self, Verb, limit_message};
+use crate::session::publish::Openings;
 use crate::sync::bell::fence_before_ring;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::words::channel::{ChannelError, Pattern};
@@ -218,7 +219,7 @@ impl Client {
     /// of the reply come once they have all been given.
     pub fn handle_command(&self, text: &str) -> Reply {
         let epoch = self.0.core.hub.epoch;
-        match command::parse(text, &self.0.core.hub.limits) {
+        match command::parse(text, &self.0.core.hub.limits, &mut Openings::default()) {
             Ok(command) => Reply { answer: self.0.carry_out(command.verb), id: command.id, epoch },
             Err(error) => {
                 let answer = Answer::Error { code: error.code, message: error.message };

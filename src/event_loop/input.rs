@@ -207,7 +207,8 @@ impl<L: Link> EventLoop<L> {
             Ok(principal) => principal,
             Err(denied) => return self.respond(key, &denial(denied), context),
         };
-        let request = request::parse(head, body, connection.door, &principal, &self.hub.limits, settings);
+        let (door, limits) = (connection.door, &self.hub.limits);
+        let request = request::parse(head, body, door, &principal, limits, settings, &mut self.openings);
         let request = match request {
             Ok(request) => request,
             Err(refusal) => return self.respond(key, &refusal, context),
@@ -384,7 +385,7 @@ impl<L: Link> EventLoop<L> {
             Dialect::Sdk => return self.guts_command(key, text, Spelling::Sdk),
             Dialect::Engram => return self.engram_update(key, text),
         }
-        let command = match command::parse(text, &self.hub.limits) {
+        let command = match command::parse(text, &self.hub.limits, &mut self.openings) {
             Ok(command) => command,
             Err(error) => {
                 return self.say(key, &reply::error(error.code, &error.message, error.id.as_deref()));
@@ -429,6 +430,10 @@ impl<L: Link> EventLoop<L> {
     /// Whether the client of a stream may do what it commands.
     fn allow_command(&self, key: usize, verb: &Verb) -> Result<(), Denied> {
         let Some(connection) = self.connections.get(key) else { return Err(Denied::Unknown) };
+        if let Verb::Publish(_) = verb {
+            // What is read already has no part in it.
+            return verb.each_act(Reading::default(), |act| self.allow(key, act));
+        }
         let scope_of =
             |filter: &'_ Option<Arc<Filter>>| filter.as_ref().and_then(|filter| filter.scope.clone());
         let scope = scope_of(&connection.filter);

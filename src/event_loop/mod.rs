@@ -39,6 +39,7 @@ pub use link::Link;
 
 use crate::hub::{Desk, Hub, Interest};
 use crate::sequencer::{Sequencer, Step};
+use crate::session::publish::Openings;
 use crate::session::request::Door;
 use crate::session::settings::Settings;
 use crate::table::Table;
@@ -104,8 +105,9 @@ pub struct EventLoop<L> {
     /// Submissions whose receipt is still due.
     in_flight: usize,
     buffer: Vec<u8>,
-    /// The request head that was read last.
+    /// The request head that was read last, and how the last publications began.
     known_head: KnownHead,
+    openings: Openings,
     due: Vec<u32>,
     /// The sequencer, when it sits here.
     inline: Option<Inline>,
@@ -189,6 +191,7 @@ impl<L: Link> EventLoop<L> {
             in_flight: 0,
             buffer: vec![0; READ_BUFFER_BYTES],
             known_head: KnownHead::default(),
+            openings: Openings::default(),
             due: Vec::new(),
             inline: sequencer.map(|sequencer| Inline {
                 sequencer,

@@ -89,6 +89,8 @@ impl Names {
 #[derive(Debug)]
 pub(super) struct Interner {
     ids: HashMap<Route, ChannelId, foldhash::quality::RandomState>,
+    /// The channel that was asked for last, since events of one often come in a row.
+    last: Option<(Route, ChannelId)>,
     /// Numbers that were given back.
     free: Vec<ChannelId>,
     /// By number: the event that was next when the channel was asked for last.
@@ -108,6 +110,7 @@ impl Interner {
     pub(super) fn new(channels_max: usize) -> Interner {
         Interner {
             ids: HashMap::default(),
+            last: None,
             free: Vec::new(),
             wanted_at: Vec::new(),
             hand: 0,
@@ -120,7 +123,14 @@ impl Interner {
 
     /// The number of `channel`, which is wanted for the event `next` or a later one.
     pub(super) fn get(&mut self, channel: RouteName<'_>, next: u64) -> Option<ChannelId> {
-        let id = self.ids.get(channel.as_str()).copied()?;
+        let id = match &self.last {
+            Some((last, id)) if last.as_str() == channel.as_str() => *id,
+            _ => {
+                let (route, id) = self.ids.get_key_value(channel.as_str())?;
+                self.last = Some((route.clone(), *id));
+                *id
+            }
+        };
         self.wanted_at[id.index()] = next;
         Some(id)
     }
@@ -163,6 +173,7 @@ impl Interner {
     /// which is their last) and were not wanted for one. Called when none is free; returns those that are free now.
     pub(super) fn forget(&mut self, reachable: u64, head: impl Fn(ChannelId) -> u64) -> &[ChannelId] {
         debug_assert!(self.free.is_empty());
+        self.last = None;
         let count = self.names.by_id.len();
         let mut looks = if self.looked_below < reachable { count } else { 0 };
         while 0 < looks && self.free.len() < FORGET_MAX {

@@ -43,32 +43,33 @@ impl Chunk {
         self.capacity
     }
 
-    /// Copies `bytes` to `at`.
+    /// Copies `first`, `parts` and `last` to `at`, one after the other.
     ///
     /// # Safety
-    /// Only the writer calls this, for a range that no reader was lent (C1).
-    pub(super) unsafe fn write(&self, at: usize, bytes: &[u8]) {
-        assert!(at + bytes.len() <= self.capacity);
-        // SAFETY: in bounds by the assertion; nobody else touches the range by C1.
-        unsafe { copy(bytes, self.start.as_ptr().add(at)) };
-    }
-
-    /// Copies `parts`, run by run, to `at`.
-    ///
-    /// # Safety
-    /// As for [`Chunk::write`], of a range of `len` bytes; `parts` are as many together.
+    /// Only the writer calls this, for a range of `len` bytes that no reader was lent (C1); what is copied is no longer
+    /// than that.
     #[inline]
-    pub(super) unsafe fn write_parts(&self, at: usize, len: usize, parts: &[&[&[u8]]]) {
+    pub(super) unsafe fn write(
+        &self,
+        at: usize,
+        len: usize,
+        first: &[u8],
+        parts: &[&[u8]],
+        last: [&[u8]; 2],
+    ) {
         // Once for all: an event comes in a dozen pieces.
         assert!(at + len <= self.capacity);
         let mut done = 0;
-        for part in parts.iter().copied().flatten() {
+        let mut push = |part: &[u8]| {
             debug_assert!(done + part.len() <= len);
             // SAFETY: in bounds by the assertion, as the parts are no longer than `len`; nobody else touches the range
             // by C1.
             unsafe { copy(part, self.start.as_ptr().add(at + done)) };
             done += part.len();
-        }
+        };
+        push(first);
+        parts.iter().for_each(|part| push(part));
+        last.into_iter().for_each(&mut push);
         debug_assert_eq!(done, len);
     }
 

@@ -79,31 +79,24 @@ impl Segment {
         unsafe { self.chunks[stream as usize][index].set(Some(chunk)) };
     }
 
-    /// Copies `parts`, as long as `span` together, one after the other to it.
+    /// Copies `first`, `parts` and `last`, as long as `span` together, one after the other to it.
     ///
     /// # Safety
     /// Only the writer calls this, for a span whose chunk is put in and whose bytes no published slot points at (S1).
     #[inline]
-    pub(super) unsafe fn write(&self, stream: Stream, span: Span, parts: &[&[&[u8]]]) {
+    pub(super) unsafe fn write(
+        &self,
+        stream: Stream,
+        span: Span,
+        first: &[u8],
+        parts: &[&[u8]],
+        last: [&[u8]; 2],
+    ) {
         // SAFETY: the writer itself put the chunk in.
         let chunk = unsafe { self.chunks[stream as usize][span.chunk()].get() };
         let chunk = chunk.as_ref().expect("the writer puts a chunk in before it writes to it");
         // SAFETY: promised by the caller.
-        unsafe { chunk.write_parts(span.offset(), span.len(), parts) };
-    }
-
-    /// Copies `bytes`, as long as `span`, to it.
-    ///
-    /// # Safety
-    /// As for [`Segment::write`].
-    #[inline]
-    pub(super) unsafe fn write_one(&self, stream: Stream, span: Span, bytes: &[u8]) {
-        debug_assert_eq!(bytes.len(), span.len());
-        // SAFETY: the writer itself put the chunk in.
-        let chunk = unsafe { self.chunks[stream as usize][span.chunk()].get() };
-        let chunk = chunk.as_ref().expect("the writer puts a chunk in before it writes to it");
-        // SAFETY: promised by the caller.
-        unsafe { chunk.write(span.offset(), bytes) };
+        unsafe { chunk.write(span.offset(), span.len(), first, parts, last) };
     }
 
     /// Writes the descriptor of `seq`.

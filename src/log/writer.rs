@@ -142,15 +142,35 @@ impl Writer {
         if self.held.back().is_none_or(|(segment, _)| segment.number != number_of(seq)) {
             self.open_segment(number_of(seq));
         }
-        let json_bytes = total(event.json);
-        let web_socket = self.write_web_socket(event, json_bytes);
-        let sse = self.write_sse(event, json_bytes, web_socket);
-        let labels = self.write_labels(event.labels);
+        let (json_bytes, head_bytes) = (total(event.json), total(event.sse_head));
+        let mut header = [0; HEADER_BYTES_MAX];
+        let header_len = write_header(Opcode::Text, json_bytes, &mut header);
+        let is_split = SPLIT_JSON_BYTES <= json_bytes || !self.log.has_block_readers();
+        let block_bytes = head_bytes + SSE_TAIL.len() + if is_split { 0 } else { json_bytes };
+        // Room for everything first, so that the open segment is looked for once.
+        let web_socket = self.take_span(Stream::WebSocket, header_len + json_bytes);
+        let sse = self.take_span(Stream::Sse, block_bytes);
+        let labels = self.take_span(Stream::Labels, event.labels.len());
+        let (segment, bytes) = self.held.back_mut().expect("a segment is open");
+        // SAFETY: S1 – the spans were taken for an event that is not published, each as long as what is written to it, and
+        // their chunks were put in.
+        unsafe {
+            segment.write(Stream::WebSocket, web_socket, &header[..header_len], event.json, [&[], &[]]);
+            if is_split {
+                segment.write(Stream::Sse, sse, &[], event.sse_head, [SSE_TAIL, &[]]);
+            } else {
+                // From the WebSocket frame and not from the pieces again: there it is in one piece, and in the cache.
+                let frame = segment.bytes(Stream::WebSocket, web_socket);
+                let json = &frame[header_len..];
+                segment.write(Stream::Sse, sse, &[], event.sse_head, [json, SSE_TAIL]);
+            }
+            segment.write(Stream::Labels, labels, event.labels, &[], [&[], &[]]);
+        }
+        let sse = if is_split { sse.as_split() } else { sse };
         // Relaxed: only this thread writes heads.
         let head = self.log.heads[route.index()].load(Ordering::Relaxed);
         let back = if head == 0 { 0 } else { u32::try_from(seq - head).unwrap_or(0) };
         let slot = Slot { timestamp_ms: event.timestamp_ms, web_socket, sse, labels, route, back };
-        let (segment, bytes) = self.held.back_mut().expect("a segment is open");
         // SAFETY: S1 – `seq` is not published, and no slot is written twice.
         unsafe { segment.put_slot(seq, slot) };
         *bytes += slot.bytes();
@@ -263,47 +283,6 @@ impl Writer {
         if let Some(names) = self.interner.take_changed() {
             self.log.names.swap(Some(Arc::new(names)));
         }
-    }
-
-    fn write_web_socket(&mut self, event: &Encoded<'_>, json_bytes: usize) -> Span {
-        let mut header = [0; HEADER_BYTES_MAX];
-        let header_len = write_header(Opcode::Text, json_bytes, &mut header);
-        let span = self.take_span(Stream::WebSocket, header_len + json_bytes);
-        self.write_parts(Stream::WebSocket, span, &[&[&header[..header_len]], event.json]);
-        span
-    }
-
-    fn write_sse(&mut self, event: &Encoded<'_>, json_bytes: usize, web_socket: Span) -> Span {
-        let head_bytes = total(event.sse_head);
-        if SPLIT_JSON_BYTES <= json_bytes || !self.log.has_block_readers() {
-            let span = self.take_span(Stream::Sse, head_bytes + SSE_TAIL.len());
-            self.write_parts(Stream::Sse, span, &[event.sse_head, &[SSE_TAIL]]);
-            return span.as_split();
-        }
-        let span = self.take_span(Stream::Sse, head_bytes + json_bytes + SSE_TAIL.len());
-        let (segment, _) = self.held.back().expect("a segment is open");
-        // From the WebSocket frame and not from the pieces again: there it is in one piece, and in the cache.
-        // SAFETY: this thread wrote the frame, to another chunk than `span` lies in.
-        let frame = unsafe { segment.bytes(Stream::WebSocket, web_socket) };
-        let json = &frame[frame.len() - json_bytes..];
-        self.write_parts(Stream::Sse, span, &[event.sse_head, &[json, SSE_TAIL]]);
-        span
-    }
-
-    fn write_labels(&mut self, labels: &[u8]) -> Span {
-        let span = self.take_span(Stream::Labels, labels.len());
-        let (segment, _) = self.held.back().expect("a segment is open");
-        // SAFETY: S1 – as in `write_parts`, which is made for many pieces.
-        unsafe { segment.write_one(Stream::Labels, span, labels) };
-        span
-    }
-
-    #[inline]
-    fn write_parts(&self, stream: Stream, span: Span, parts: &[&[&[u8]]]) {
-        let (segment, _) = self.held.back().expect("a segment is open");
-        // SAFETY: S1 – the span was taken for an event that is not published, as long as the parts are together, and its
-        // chunk was put in.
-        unsafe { segment.write(stream, span, parts) };
     }
 
     /// Room for `len` bytes of `stream` in the open segment; a frame never lies across two chunks.

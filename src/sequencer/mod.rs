@@ -13,7 +13,7 @@ mod stamp;
 pub use idempotency::IdempotencyKey;
 pub use ingest::{Ingest, Origin, Receipt, Submission};
 pub use order::{Before, Done, Order, Refusal};
-pub use publication::{EventParts, Publication, WordList};
+pub use publication::{EventParts, Mould, Publication, WordList};
 
 use crate::log::{ChannelId, Encoded, Writer};
 use crate::words::cursor::Epoch;

@@ -1,11 +1,9 @@
 //! An event on its way to the sequencer: everything that needs no sequence number is rendered and checked already.
 
-use std::ops::Range;
-
 use super::stamp::Stamp;
 use crate::wire::json::push_string;
 use crate::words::channel::{ANNOUNCEMENTS, Channel, ChannelError, ChannelName, RouteName};
-use crate::words::labels::{self, Labels};
+use crate::words::labels::{self, DATA_LEN, Labels};
 use crate::words::workspace::Workspace;
 
 /// What a publisher says of an event; each part is valid on its own.
@@ -68,16 +66,21 @@ impl WordList {
 #[derive(Clone, Debug)]
 pub struct Publication {
     /// The JSON text from after the sequence number to before the timestamp, then from after the timestamp to the end;
-    /// then the labels; then the route, unless that is the channel. A vector, because giving back the few bytes that
-    /// were too many would cost more than they do while it waits.
-    bytes: Vec<u8>,
+    /// then the labels; then the route, unless that is the channel. With room at its end, because giving back the few
+    /// bytes that were too many would cost more than they do while it waits.
+    text: String,
+    places: Places,
+}
+
+/// Where in a publication's text what stands; from the first byte to before the last where there are two numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
     middle_len: u32,
     json_len: u32,
     labels_end: u32,
-    /// Where the kind stands in `bytes`.
-    kind: Range<u32>,
-    /// Where the route stands in `bytes`, and how much of it is the workspace.
-    route: Range<u32>,
+    kind: (u32, u32),
+    route: (u32, u32),
+    /// How much of the route is the workspace.
     workspace_len: u8,
     is_announcement: bool,
     has_event_id: bool,
@@ -88,6 +91,9 @@ impl Publication {
     ///
     /// # Errors
     /// [`ChannelError::OtherWorkspace`] if the channel belongs to another workspace than the event.
+    ///
+    /// # Panics
+    /// If the data is no JSON, nor even UTF-8.
     pub fn new(parts: &EventParts<'_>) -> Result<Publication, ChannelError> {
         let route = parts.channel.route(parts.kind, parts.workspace)?;
         let mut bytes = Vec::with_capacity(room_for(parts));
@@ -97,10 +103,10 @@ impl Publication {
         let kind_start = bytes.len();
         bytes.extend_from_slice(parts.kind.as_bytes());
         let kind_end = bytes.len();
-        bytes.extend_from_slice(b"\",\"data\":");
+        bytes.extend_from_slice(DATA_START);
         let data = (bytes.len() as u32, parts.data.len() as u32);
         bytes.extend_from_slice(parts.data);
-        bytes.extend_from_slice(b",\"timestamp\":");
+        bytes.extend_from_slice(DATA_END);
         let middle_len = bytes.len();
         if let Some(event_id) = parts.event_id {
             bytes.extend_from_slice(b",\"event_id\":");
@@ -131,22 +137,22 @@ impl Publication {
         let labels_end = bytes.len();
         let workspace_len = route.workspace.map_or(0, str::len) as u8;
         let route = if route.is_channel() {
-            CHANNEL_START.len()..CHANNEL_START.len() + parts.channel.as_str().len()
+            (CHANNEL_START.len() as u32, (CHANNEL_START.len() + parts.channel.as_str().len()) as u32)
         } else {
             route.pieces().into_iter().for_each(|piece| bytes.extend_from_slice(piece.as_bytes()));
-            labels_end..bytes.len()
+            (labels_end as u32, bytes.len() as u32)
         };
-        Ok(Publication {
+        let places = Places {
             middle_len: middle_len as u32,
             json_len: json_len as u32,
             labels_end: labels_end as u32,
-            kind: kind_start as u32..kind_end as u32,
-            route: route.start as u32..route.end as u32,
+            kind: (kind_start as u32, kind_end as u32),
+            route,
             workspace_len,
             is_announcement: false,
             has_event_id: parts.event_id.is_some(),
-            bytes,
-        })
+        };
+        Ok(Publication { text: String::from_utf8(bytes).expect("JSON and labels are text"), places })
     }
 
     /// An announcement to everybody: `message` is the text.
@@ -156,7 +162,7 @@ impl Publication {
         let data_start = bytes.len();
         push_string(&mut bytes, message);
         let data = (data_start as u32, (bytes.len() - data_start) as u32);
-        bytes.extend_from_slice(b",\"timestamp\":");
+        bytes.extend_from_slice(DATA_END);
         let middle_len = bytes.len() as u32;
         bytes.push(b'}');
         let json_len = bytes.len() as u32;
@@ -168,92 +174,147 @@ impl Publication {
         let kind_start = json_len + 10;
         let labels_end = bytes.len() as u32;
         bytes.extend_from_slice(ANNOUNCEMENTS.as_bytes());
-        Publication {
+        let places = Places {
             middle_len,
             json_len,
             labels_end,
-            kind: kind_start..kind_start + ANNOUNCEMENT_KIND.len() as u32,
-            route: labels_end..labels_end + ANNOUNCEMENTS.len() as u32,
+            kind: (kind_start, kind_start + ANNOUNCEMENT_KIND.len() as u32),
+            route: (labels_end, labels_end + ANNOUNCEMENTS.len() as u32),
             workspace_len: 0,
             is_announcement: true,
             has_event_id: false,
-            bytes,
-        }
+        };
+        Publication { text: String::from_utf8(bytes).expect("JSON and labels are text"), places }
     }
 
     /// Its channel, as the publisher wrote it; an announcement has the one of announcements.
     #[must_use]
     pub fn channel(&self) -> &str {
-        if self.is_announcement {
+        if self.places.is_announcement {
             return ANNOUNCEMENTS;
         }
-        let text = &self.bytes[CHANNEL_START.len()..self.kind.start as usize - KIND_START.len()];
-        std::str::from_utf8(text).unwrap_or_default()
+        &self.text[CHANNEL_START.len()..self.places.kind.0 as usize - KIND_START.len()]
     }
 
     /// Its kind in wire form.
     #[must_use]
     pub fn kind(&self) -> &str {
-        Labels::new(self.labels()).kind()
+        self.part(self.places.kind)
     }
 
     /// Its data: one JSON value on one line.
     #[must_use]
     pub fn data(&self) -> &str {
         let (start, len) = Labels::new(self.labels()).data();
-        self.bytes.get(start..start + len).and_then(|data| std::str::from_utf8(data).ok()).unwrap_or("null")
+        &self.text[start..start + len]
     }
 
     /// The publisher's own id, if it gave one.
     #[must_use]
     pub fn event_id(&self) -> Option<&str> {
-        self.has_event_id.then(|| Labels::new(self.labels()).event_id())
+        self.places.has_event_id.then(|| Labels::new(self.labels()).event_id())
     }
 
     /// All that was rendered: equal for equal events, and for no others.
     #[must_use]
     pub fn rendered(&self) -> &[u8] {
-        &self.bytes
+        self.text.as_bytes()
     }
 
     /// The workspace that it belongs to.
     #[must_use]
     pub fn workspace(&self) -> Option<&str> {
-        let start = self.route.start as usize;
-        let text = &self.bytes[start..start + usize::from(self.workspace_len)];
-        std::str::from_utf8(text).ok().filter(|text| !text.is_empty())
+        let start = self.places.route.0;
+        Some(self.part((start, start + u32::from(self.places.workspace_len)))).filter(|text| !text.is_empty())
     }
 
     /// What it is matched on.
     #[must_use]
     pub fn route(&self) -> RouteName<'_> {
-        let text = &self.bytes[self.route.start as usize..self.route.end as usize];
-        RouteName::of_text(std::str::from_utf8(text).unwrap_or_default())
+        RouteName::of_text(self.part(self.places.route))
     }
 
     /// Bytes it takes while it waits.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + size_of::<Publication>()
+        self.text.capacity() + size_of::<Publication>()
+    }
+
+    fn part(&self, (start, end): (u32, u32)) -> &str {
+        &self.text[start as usize..end as usize]
     }
 
     /// Its labels.
     pub(super) fn labels(&self) -> &[u8] {
-        &self.bytes[self.json_len as usize..self.labels_end as usize]
+        &self.text.as_bytes()[self.places.json_len as usize..self.places.labels_end as usize]
     }
 
     /// The whole event, stamped: calls `then` with the pieces of its JSON text and of what stands before it in an SSE
     /// block.
     pub(super) fn with_pieces<T>(&self, stamp: &Stamp, then: impl FnOnce(&[&[u8]], &[&[u8]]) -> T) -> T {
-        let (middle, end) = self.bytes[..self.json_len as usize].split_at(self.middle_len as usize);
-        let kind = &self.bytes[self.kind.start as usize..self.kind.end as usize];
-        let start = if self.is_announcement { ANNOUNCEMENT_START } else { EVENT_START };
+        let Places { middle_len, json_len, kind, is_announcement, .. } = self.places;
+        let bytes = self.text.as_bytes();
+        let (middle, end) = bytes[..json_len as usize].split_at(middle_len as usize);
+        let kind = &bytes[kind.0 as usize..kind.1 as usize];
+        let start = if is_announcement { ANNOUNCEMENT_START } else { EVENT_START };
         let head: &[&[u8]] = &[stamp.block_start(), kind, b"\ndata: "];
-        if self.has_event_id {
+        if self.places.has_event_id {
             then(&[start, stamp.seq(), middle, stamp.timestamp(), end], head)
         } else {
             // The cursor is unique, and whoever sees the event has it already.
             then(&[start, stamp.seq(), middle, stamp.timestamp_and_id(), end], head)
+        }
+    }
+}
+
+/// An event without its data, for others that differ from it in nothing else: checked and rendered once.
+#[derive(Clone, Debug, Default)]
+pub struct Mould {
+    /// The event's text without its data; what its labels say of the length of that counts for nothing.
+    text: String,
+    data_start: usize,
+    /// As they are when the data is empty.
+    places: Places,
+}
+
+impl Mould {
+    /// Takes the form of `publication`, an event, instead of the one before.
+    pub fn take(&mut self, publication: &Publication) {
+        debug_assert!(!publication.places.is_announcement);
+        let data_len = publication.data().len();
+        self.data_start = publication.places.kind.1 as usize + DATA_START.len();
+        self.text.clear();
+        self.text.push_str(&publication.text[..self.data_start]);
+        self.text.push_str(&publication.text[self.data_start + data_len..]);
+        self.places = publication.places.moved(|place| place - data_len as u32);
+    }
+
+    /// The event with this `data`: one JSON value on one line. Cost: one copy, and one allocation.
+    #[must_use]
+    pub fn cast(&self, data: &str) -> Publication {
+        let data_len = data.len() as u32;
+        let (start, rest) = self.text.split_at(self.data_start);
+        let labels = self.places.json_len as usize - start.len();
+        let mut text = String::with_capacity(self.text.len() + data.len());
+        text.push_str(start);
+        text.push_str(data);
+        text.push_str(&rest[..labels + DATA_LEN.start]);
+        labels::seven_bits::<4>(data_len).into_iter().for_each(|byte| text.push(char::from(byte)));
+        text.push_str(&rest[labels + DATA_LEN.end..]);
+        Publication { text, places: self.places.moved(|place| place + data_len) }
+    }
+}
+
+impl Places {
+    /// The same where what stands behind the data is somewhere else.
+    fn moved(self, to: impl Fn(u32) -> u32) -> Places {
+        let is_behind = self.labels_end <= self.route.0;
+        Places {
+            middle_len: to(self.middle_len),
+            json_len: to(self.json_len),
+            labels_end: to(self.labels_end),
+            route: if is_behind { (to(self.route.0), to(self.route.1)) } else { self.route },
+            ..self
         }
     }
 }
@@ -277,6 +338,12 @@ const CHANNEL_START: &[u8] = b",\"channel\":\"";
 
 /// What stands between the channel and the kind.
 const KIND_START: &[u8] = b"\",\"event\":\"";
+
+/// What stands between the kind and the data.
+const DATA_START: &[u8] = b"\",\"data\":";
+
+/// What stands between the data and the timestamp.
+const DATA_END: &[u8] = b",\"timestamp\":";
 
 /// What an event's JSON text begins with; its sequence number follows.
 const EVENT_START: &[u8] = b"{\"type\":\"event\",\"seq\":";
@@ -332,6 +399,27 @@ mod tests {
         let (start, len) = labels.data();
         let after_seq = json.find(",\"channel\"").unwrap();
         assert_eq!(&json[after_seq + start..after_seq + start + len], "{\"a\":1}");
+    }
+
+    #[test]
+    fn an_event_from_a_mould_is_what_it_would_be_without() {
+        let (acme, ids) = (Workspace::parse("acme").unwrap(), WordList::of_strings(vec!["7".to_owned()]));
+        let mut mould = Mould::default();
+        let mut check = |parts: &EventParts<'_>| {
+            mould.take(&Publication::new(parts).unwrap());
+            for data in ["1", "{\"a\":2}", "\"\u{fc}\"", &format!("\"{}\"", "x".repeat(70_000))] {
+                let publication = Publication::new(&EventParts { data: data.as_bytes(), ..*parts }).unwrap();
+                let cast = mould.cast(data);
+                assert_eq!(format!("{cast:?}"), format!("{publication:?}"));
+                assert_eq!((cast.data(), cast.route()), (data, publication.route()));
+            }
+        };
+        for (channel, kind) in [("t:a", "k"), ("repo:a/b", "pr_opened"), ("memory:acme", "k")] {
+            let channel = Channel::parse(channel).unwrap();
+            let parts = EventParts::new(&channel, kind, b"{\"a\":1}");
+            check(&parts);
+            check(&EventParts { workspace: Some(&acme), event_id: Some("x"), ids: &ids, ..parts });
+        }
     }
 
     #[test]

@@ -111,18 +111,26 @@ impl HttpReader {
         }
         // Of a head that has been looked at in part already there is no more to save.
         let is_fresh = self.scanner == HeadScanner::new();
-        let recognised = if is_fresh { known.recognise(input) } else { None };
-        let (head, head_len) = match recognised {
-            Some(recognised) => recognised,
-            None => {
-                let Some((head, head_len)) = self.scanner.parse(input, &head_limits(limits))? else {
-                    return Ok((0, None));
-                };
-                self.scanner.reset();
-                known.learn(&head, head_len);
-                (head, head_len)
-            }
+        if is_fresh && let Some((head, head_len)) = known.recognise(input) {
+            return self.begin_body(&head, head_len, input, limits, on);
+        }
+        let Some((head, head_len)) = self.scanner.parse(input, &head_limits(limits))? else {
+            return Ok((0, None));
         };
+        self.scanner.reset();
+        known.learn(&head, head_len);
+        self.begin_body(&head, head_len, input, limits, on)
+    }
+
+    /// Lends the request, if its body is there as well; else waits for that.
+    fn begin_body(
+        &mut self,
+        head: &RequestHead<'_>,
+        head_len: usize,
+        input: &[u8],
+        limits: &Limits,
+        on: &mut dyn FnMut(&RequestHead<'_>, &[u8]) -> Flow,
+    ) -> Result<(usize, Option<Flow>), HttpError> {
         let body_len = match head.body {
             BodyKind::None => Some(0),
             BodyKind::Length(length) => usize::try_from(length).ok(),
@@ -132,7 +140,7 @@ impl HttpReader {
         if let Some(end) = whole.filter(|&end| end <= input.len() && end - head_len <= limits.body_bytes_max)
         {
             self.requests = self.requests.wrapping_add(1);
-            let flow = on(&head, &input[head_len..end]);
+            let flow = on(head, &input[head_len..end]);
             return Ok((end, Some(flow)));
         }
         let mut decoder = BodyDecoder::new(head.body, limits.body_bytes_max);

@@ -1,6 +1,9 @@
 //! What publishers send: one event, an array of them, or one a line.
 
 mod lean;
+mod opening;
+
+pub use opening::Openings;
 
 use std::borrow::Cow;
 
@@ -76,7 +79,8 @@ impl PublishError {
     }
 }
 
-/// Reads a body. Returns the events, and whether they came as a batch (an array or lines, of whatever length).
+/// Reads a body. Returns the events, and whether they came as a batch (an array or lines, of whatever length). What
+/// `openings` remember makes no difference but in cost.
 ///
 /// # Errors
 /// 400 for anything malformed, 413 for too many or too large events. One bad event refuses the whole batch.
@@ -84,9 +88,10 @@ pub fn parse_body(
     body: &[u8],
     framing: Framing,
     limits: &Limits,
+    openings: &mut Openings,
 ) -> Result<(Publications, bool), PublishError> {
     let text = std::str::from_utf8(body).map_err(|error| PublishError::bad("bad_json", error))?;
-    match lean::events(text, framing, limits) {
+    match lean::events(text, framing, limits, &mut openings.of_bodies) {
         Some(events) => Ok(events),
         // It is unusual, or bad: then this says why.
         None => parse_text(text, framing, limits),
@@ -115,8 +120,12 @@ fn parse_text(text: &str, framing: Framing, limits: &Limits) -> Result<(Publicat
 /// Reads a command to publish one event, if it is an ordinary one: the event, and the command's own id as it was
 /// written. Whether that may be an id is for the reader of commands to say, as it is to read any other command.
 #[must_use]
-pub fn ordinary_command<'a>(text: &'a str, limits: &Limits) -> Option<(Publication, Option<&'a str>)> {
-    lean::command(text, limits)
+pub fn ordinary_command<'a>(
+    text: &'a str,
+    limits: &Limits,
+    openings: &mut Openings,
+) -> Option<(Publication, Option<&'a str>)> {
+    lean::command(text, limits, &mut openings.of_commands)
 }
 
 /// What is said of an event beside its data, when the body is the data.
@@ -338,7 +347,7 @@ mod tests {
     fn outcome(body: &str, framing: Framing) -> Result<(usize, bool), (u16, &'static str)> {
         let namespaces = Some(vec!["t".to_owned()]);
         let limits = Limits { batch_events_max: 3, event_bytes_max: 32, namespaces, ..Limits::default() };
-        parse_body(body.as_bytes(), framing, &limits)
+        parse_body(body.as_bytes(), framing, &limits, &mut Openings::default())
             .map(|(publications, is_batch)| (publications.len(), is_batch))
             .map_err(|error| (error.status, error.code))
     }
@@ -385,7 +394,8 @@ mod tests {
     #[test]
     fn the_error_of_a_batch_names_its_event() {
         let body = r#"[{"channel":"t:a","event":"k"},{"channel":"t:","event":"k"}]"#;
-        let error = parse_body(body.as_bytes(), Framing::Json, &Limits::default()).unwrap_err();
+        let openings = &mut Openings::default();
+        let error = parse_body(body.as_bytes(), Framing::Json, &Limits::default(), openings).unwrap_err();
         assert_eq!(error.detail, "event 2: channel identifier cannot be empty: ");
     }
 }

@@ -1,6 +1,6 @@
 //! The texts that a client is sent besides events.
 
-use crate::wire::json::push_string;
+use crate::wire::json::{Digits, push_string};
 use crate::words::cursor::{Epoch, Gap};
 
 /// Writes a JSON object of `members`, each a name and a JSON text, then the `id` of the command it answers, if any.
@@ -32,7 +32,7 @@ impl Member<'_> {
     fn push(&self, out: &mut Vec<u8>) {
         match self {
             Member::Text(text) => push_string(out, text),
-            Member::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            Member::Number(number) => out.extend_from_slice(Digits::of(*number).as_bytes()),
             Member::Null => out.extend_from_slice(b"null"),
             Member::Texts(texts) => {
                 out.push(b'[');

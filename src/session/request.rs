@@ -6,11 +6,11 @@ use smallvec::SmallVec;
 
 use super::authority::{Act, Principal};
 use super::hooks::Source;
-use super::publish::Publications;
+use super::publish::{Openings, Publications};
 use super::settings::Settings;
 use super::submit::Submitting;
 use super::wish::{self, Wish};
-use super::{notifications, operate, origin};
+use super::{notifications, operate, origin, submit};
 use crate::mail::Whom;
 use crate::notify;
 use crate::sequencer::{Before, IdempotencyKey, Publication};
@@ -120,7 +120,8 @@ pub enum Door {
     Admin,
 }
 
-/// Understands a request with its whole body.
+/// Understands a request with its whole body. What `openings` and the head's note remember makes no difference but in
+/// cost.
 ///
 /// # Errors
 /// The answer that refuses it; the connection may be kept.
@@ -131,7 +132,14 @@ pub fn parse(
     principal: &Principal,
     limits: &Limits,
     settings: &Settings,
+    openings: &mut Openings,
 ) -> Result<Request, Refused> {
+    let submitting = Submitting { head, body, principal, limits };
+    if door == Door::Public
+        && let Some(framing) = submit::noted(head)
+    {
+        return submitting.plain_envelope(framing, openings);
+    }
     let allowed = match allowed_methods(head.path, door) {
         Some(allowed) => allowed,
         None => return Err(refused(404, "not_found", "There is nothing at this path.")),
@@ -148,7 +156,6 @@ pub fn parse(
     if !origin::is_allowed(head) {
         return Err(refused(403, "origin_not_allowed", "Pages of other origins may not use this server."));
     }
-    let submitting = Submitting { head, body, principal, limits };
     if let Some(request) = notifications::parse(head.method, head.path, head.query, body, limits) {
         return request.map(Request::Notifications);
     }
@@ -177,7 +184,7 @@ pub fn parse(
             let unnamed = query(head)?.iter().any(|(name, value)| name == "unnamed" && value != "0");
             Ok(Request::Events { wish, unnamed })
         }
-        "/publish" => submitting.envelope(),
+        "/publish" => submitting.envelope(openings),
         "/history" => {
             let (wish, limit) = wish::history(head, limits)?;
             Ok(Request::History { wish, limit })
@@ -324,12 +331,13 @@ pub(super) fn malformed(error: &HttpError) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::{HeadLimits, parse_head};
+    use crate::wire::http::{HeadLimits, KnownHead, parse_head};
 
     fn outcome(request: &str, body: &str, door: Door) -> Result<String, u16> {
         let text = format!("{request}\r\nHost: x\r\n\r\n");
         let (head, _) = parse_head(text.as_bytes(), &HeadLimits::default()).unwrap().unwrap();
-        parse(&head, body.as_bytes(), door, &Principal::default(), &Limits::default(), &Settings::default())
+        let (principal, limits, settings) = (Principal::default(), Limits::default(), Settings::default());
+        parse(&head, body.as_bytes(), door, &principal, &limits, &settings, &mut Openings::default())
             .map(|request| format!("{request:?}").split(['(', ' ']).next().unwrap_or_default().to_owned())
             .map_err(|response| response.status())
     }
@@ -372,6 +380,51 @@ mod tests {
         check("OPTIONS /publish", Ok("Options"));
         check("OPTIONS *", Ok("Options"));
         check("DELETE /publish", Err(405));
+    }
+
+    #[test]
+    fn what_is_noted_about_a_head_changes_no_answer() {
+        let (principal, limits, settings) = (Principal::default(), Limits::default(), Settings::default());
+        let check = |target: &str, fields: &str, is_noted: bool| {
+            let mut known = KnownHead::default();
+            let mut openings = Openings::default();
+            let event = r#"{"channel":"t:a","event":"k","data":1,"event_id":"e"}"#;
+            let bodies = [event, &format!("[{event},{event}]"), &format!("{event}\n{event}"), "{", ""];
+            for (at, body) in bodies.iter().cycle().take(3 * bodies.len()).enumerate() {
+                let length = body.len();
+                let text = format!(
+                    "POST {target} HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {length:04}\r\n\r\n"
+                );
+                let (parsed, len) = parse_head(text.as_bytes(), &HeadLimits::default()).unwrap().unwrap();
+                let said = |head: &RequestHead<'_>, door: Door, openings: &mut Openings| {
+                    let request =
+                        parse(head, body.as_bytes(), door, &principal, &limits, &settings, openings);
+                    format!("{request:?}")
+                };
+                if at == 0 {
+                    known.learn(&parsed, len);
+                }
+                for door in [Door::Public, Door::Admin] {
+                    let (head, _) = known.recognise(text.as_bytes()).unwrap();
+                    let expected = said(&parsed, door, &mut Openings::default());
+                    assert_eq!(said(&head, door, &mut openings), expected, "{text}{body}");
+                    assert_eq!(head.note.unwrap().get() != 0, is_noted, "{text}{body}");
+                }
+            }
+        };
+        check("/publish", "", true);
+        check("/publish", "Content-Type: application/json\r\n", true);
+        check("/publish", "Content-Type: application/x-ndjson\r\n", true);
+        check("/publish", "Origin: http://x\r\n", true);
+        check("/publish", "Origin: http://y\r\n", false);
+        check("/publish", "Content-Type: text/html\r\n", false);
+        check("/publish", "Content-Type: application/cloudevents+json\r\n", false);
+        check("/publish", "ce-type: k\r\n", false);
+        check("/publish", "Idempotency-Key: k\r\n", false);
+        check("/publish", "Idempotency-Key: k\r\nIdempotency-Key: k\r\n", false);
+        check("/publish?validate=1", "", false);
+        check("/publish/t:a", "", false);
+        check("/history", "", false);
     }
 
     #[test]

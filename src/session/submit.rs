@@ -5,7 +5,7 @@ use super::authority::Principal;
 use super::cloud_event::{self, Mode};
 use super::hooks::{self, Delivery, Secrets, Source};
 use super::mapped::{Mapped, bare};
-use super::publish::{Framing, Heading, Publications, PublishError, parse_body, parse_data};
+use super::publish::{Framing, Heading, Openings, Publications, PublishError, parse_body, parse_data};
 use super::request::{Refused, Request, malformed, query, refused};
 use crate::payload;
 use crate::sequencer::{IdempotencyKey, Publication};
@@ -23,13 +23,34 @@ pub(super) struct Submitting<'a> {
 
 impl Submitting<'_> {
     /// `POST /publish`.
-    pub(super) fn envelope(self) -> Result<Request, Refused> {
+    pub(super) fn envelope(self, openings: &mut Openings) -> Result<Request, Refused> {
         if let Some(mode) = Mode::of(self.head).map_err(|error| refusal(&error))? {
             return self.cloud_events(mode, None);
         }
+        let framing = framing(self.head)?;
+        let has_key = self.head.header(IDEMPOTENCY_KEY).is_some();
+        if self.head.query.is_none() && !has_key {
+            note(self.head, framing);
+            return self.plain_envelope(framing, openings);
+        }
         let (publications, is_batch) =
-            parse_body(self.body, framing(self.head)?, self.limits).map_err(|error| refusal(&error))?;
+            parse_body(self.body, framing, self.limits, openings).map_err(|error| refusal(&error))?;
         self.request(publications, is_batch, true)
+    }
+
+    /// `POST /publish` with a head that says nothing more.
+    pub(super) fn plain_envelope(
+        self,
+        framing: Framing,
+        openings: &mut Openings,
+    ) -> Result<Request, Refused> {
+        let (publications, is_batch) =
+            parse_body(self.body, framing, self.limits, openings).map_err(|error| refusal(&error))?;
+        let key = match &*publications {
+            [only] if !is_batch => key_of(self.principal, only),
+            _ => None,
+        };
+        Ok(Request::Publish { publications, is_batch, key, hook: None })
     }
 
     /// `POST /publish/{channel}`: the body is an event's data, or one a line.
@@ -128,7 +149,7 @@ impl Submitting<'_> {
         is_known_by_id: bool,
     ) -> Result<Request, Refused> {
         self.validate(&publications)?;
-        let mut headers = self.head.headers("idempotency-key");
+        let mut headers = self.head.headers(IDEMPOTENCY_KEY);
         let header = headers.next();
         if headers.next().is_some() || header.is_some_and(|key| !is_key(key)) {
             let detail =
@@ -169,6 +190,29 @@ pub fn key_of(principal: &Principal, publication: &Publication) -> Option<Idempo
     let id = publication.event_id()?;
     Some(IdempotencyKey::new(principal.name(), &format!("id {id}"), publication.rendered()))
 }
+
+/// How the events lie in the body of a request whose head is like one before, which was understood: it publishes, it is
+/// allowed to by where it comes from, and it says nothing more than that. To be asked on the public door only.
+pub(super) fn noted(head: &RequestHead<'_>) -> Option<Framing> {
+    match head.note?.get() {
+        NOTE_JSON => Some(Framing::Json),
+        NOTE_LINES => Some(Framing::Lines),
+        _ => None,
+    }
+}
+
+/// Notes for heads like this one what it asks for, wholly.
+fn note(head: &RequestHead<'_>, framing: Framing) {
+    if let Some(note) = head.note {
+        note.set(if framing == Framing::Json { NOTE_JSON } else { NOTE_LINES });
+    }
+}
+
+const NOTE_JSON: u8 = 1;
+const NOTE_LINES: u8 = 2;
+
+/// The header that has a key.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 fn is_key(key: &str) -> bool {
     (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len())

@@ -1,9 +1,11 @@
 //! What filters look at: an event's kind, ids and tags in a compact binary form, kept beside its frame.
 //!
 //! ```text
-//! labels := data_start:u32 data_len:u32  text(kind) text(workspace) text(event_id)  list(ids) list(tags)
-//! text   := len:u16 bytes        list := count:u8 text*        numbers are little-endian
+//! labels := data_start:u28 data_len:u28  text(kind) text(workspace) text(event_id)  list(ids) list(tags)
+//! text   := len:u14 bytes        list := count:u7 text*
 //! ```
+//!
+//! Numbers take seven bits a byte, the lowest first: so labels are text, and what they stand in is text as well.
 
 /// The labels of one event, as written by [`push`].
 #[derive(Clone, Copy, Debug)]
@@ -20,21 +22,22 @@ pub struct Parts<'a> {
     pub workspace: &'a str,
     /// The publisher's own id, empty for none.
     pub event_id: &'a str,
-    /// Entities that the event is about: at most 255.
+    /// Entities that the event is about: at most 127.
     pub ids: &'a [String],
-    /// Tags: at most 255.
+    /// Tags: at most 127.
     pub tags: &'a [String],
 }
 
-/// Appends the labels of an event. Every text is shorter than 65,536 bytes: publishers' limits see to it.
+/// Appends the labels of an event. Every text is shorter than 16,384 bytes, and the event than 256 MiB: publishers'
+/// limits see to it.
 pub fn push(out: &mut Vec<u8>, parts: &Parts<'_>) {
-    out.extend_from_slice(&parts.data.0.to_le_bytes());
-    out.extend_from_slice(&parts.data.1.to_le_bytes());
+    out.extend_from_slice(&seven_bits::<4>(parts.data.0));
+    out.extend_from_slice(&seven_bits::<4>(parts.data.1));
     for text in [parts.kind, parts.workspace, parts.event_id] {
         push_text(out, text);
     }
     for list in [parts.ids, parts.tags] {
-        let list = &list[..list.len().min(usize::from(u8::MAX))];
+        let list = &list[..list.len().min(SEVEN_BITS as usize)];
         out.push(list.len() as u8);
         for text in list {
             push_text(out, text);
@@ -43,10 +46,27 @@ pub fn push(out: &mut Vec<u8>, parts: &Parts<'_>) {
 }
 
 fn push_text(out: &mut Vec<u8>, text: &str) {
-    let len = u16::try_from(text.len()).unwrap_or(0);
-    out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(&text.as_bytes()[..usize::from(len)]);
+    let text = if text.len() < 1 << 14 { text } else { "" };
+    out.extend_from_slice(&seven_bits::<2>(text.len() as u32));
+    out.extend_from_slice(text.as_bytes());
 }
+
+/// Where the length of the data stands in labels.
+pub const DATA_LEN: std::ops::Range<usize> = 4..8;
+
+/// A number of at most seven bits for each byte, as labels have it: ASCII.
+#[must_use]
+pub fn seven_bits<const N: usize>(number: u32) -> [u8; N] {
+    debug_assert!(number >> (7 * N) == 0, "{number} takes more than {N} bytes");
+    std::array::from_fn(|at| (number >> (7 * at) & SEVEN_BITS) as u8)
+}
+
+/// What [`seven_bits`] was given.
+fn number(bytes: &[u8]) -> usize {
+    bytes.iter().rev().fold(0, |number, byte| number << 7 | usize::from(*byte))
+}
+
+const SEVEN_BITS: u32 = (1 << 7) - 1;
 
 impl<'a> Labels<'a> {
     /// Labels that [`push`] wrote.
@@ -64,11 +84,8 @@ impl<'a> Labels<'a> {
     /// Where the data stands in the event's JSON, counted from the end of its sequence number, and its length.
     #[must_use]
     pub fn data(self) -> (usize, usize) {
-        let number = |at: usize| {
-            let bytes = self.0.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-            u32::from_le_bytes(bytes.unwrap_or_default()) as usize
-        };
-        (number(0), number(4))
+        let number_at = |place| number(self.0.get(place).unwrap_or_default());
+        (number_at(0..DATA_LEN.start), number_at(DATA_LEN))
     }
 
     /// The kind in wire form.
@@ -110,7 +127,7 @@ impl<'a> Labels<'a> {
 
     /// What follows the data's place.
     fn reader(self) -> Reader<'a> {
-        Reader(self.0.get(8..).unwrap_or_default())
+        Reader(self.0.get(DATA_LEN.end..).unwrap_or_default())
     }
 
     /// What follows kind, workspace and id.
@@ -135,8 +152,8 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> &'a str {
-        let len = self.take(2).try_into().map(u16::from_le_bytes).unwrap_or_default();
-        std::str::from_utf8(self.take(usize::from(len))).unwrap_or_default()
+        let len = number(self.take(2));
+        std::str::from_utf8(self.take(len)).unwrap_or_default()
     }
 
     fn count(&mut self) -> u8 {
@@ -170,6 +187,24 @@ mod tests {
         assert_eq!((labels.kind(), labels.workspace(), labels.event_id()), ("pr_opened", "acme", ""));
         assert!(labels.ids().eq(["42", "ü"]));
         assert!(labels.tags().eq(["x"]));
+        assert!(std::str::from_utf8(&bytes).is_ok(), "labels are text");
+    }
+
+    #[test]
+    fn numbers_of_seven_bits_a_byte_read_back() {
+        for expected in [0, 1, 127, 128, 16_383, 16_384, (1 << 28) - 1] {
+            let bytes = seven_bits::<4>(expected);
+            assert!(bytes.is_ascii() && number(&bytes) == expected as usize, "{expected}");
+        }
+        for len in [127, 128, 16_383] {
+            let mut bytes = Vec::new();
+            push(
+                &mut bytes,
+                &Parts { event_id: &"x".repeat(len), ids: &["y".to_owned()], ..Parts::default() },
+            );
+            let labels = Labels::new(&bytes);
+            assert!(labels.event_id().len() == len && labels.ids().eq(["y"]), "{len}");
+        }
     }
 
     #[test]

@@ -121,10 +121,15 @@ impl Framing {
 
 /// The length that a `Content-Length` says.
 pub(super) fn content_length(value: &str) -> Result<u64, HttpError> {
-    if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+    if value.is_empty() {
         return Err(LENGTH_BAD);
     }
-    value.parse().ok().filter(|&length| length <= CONTENT_LENGTH_MAX).ok_or(LENGTH_BAD)
+    value.bytes().try_fold(0, |length: u64, byte| {
+        // What is no more than the largest has room for one more digit.
+        let digit = byte.wrapping_sub(b'0');
+        let length = length * 10 + u64::from(digit);
+        if digit < 10 && length <= CONTENT_LENGTH_MAX { Ok(length) } else { Err(LENGTH_BAD) }
+    })
 }
 
 /// Whether the comma-separated list `value` holds `token`, in any case.

@@ -1,10 +1,13 @@
 //! A request head, understood once.
 //!
-//! # Contract       what is lent borrows from the bytes it was read from; nothing is allocated
+//! # Contract       what is lent borrows from the bytes it was read from; nothing is allocated for [`FIELDS_IN_PLACE`] fields
+//!   and fewer
 //! # Invariants     the whole head is UTF-8 without control bytes, and every span lies inside it
-//! # Bounds         about 600 bytes on the stack, most of them the 64 places for header fields
+//! # Bounds         about 250 bytes on the stack, most of them places for header fields; 64 fields at most
 
-use std::{fmt, mem::MaybeUninit};
+use std::{borrow::Cow, cell::Cell, fmt, mem::MaybeUninit};
+
+use smallvec::SmallVec;
 
 use super::{
     error::HttpError,
@@ -32,36 +35,34 @@ pub struct RequestHead<'a> {
     pub expects_continue: bool,
     /// Whether this is a `GET` that asks to become a WebSocket; see [`websocket_accept`](super::websocket_accept).
     pub upgrade_websocket: bool,
+    /// What somebody has noted about the head before this one, whose bytes were the same but for the digits of its
+    /// length; 0 where nobody has. Nothing if no such head is known.
+    pub note: Option<&'a Cell<u8>>,
     pub(super) text: &'a str,
-    pub(super) fields: Fields,
+    pub(super) fields: Cow<'a, Fields>,
 }
 
 /// Where the header fields of a head lie in it.
 #[derive(Clone, Debug)]
 pub(super) struct Fields {
-    spans: [FieldSpan; HEADERS_CAPACITY],
-    count: u8,
+    spans: SmallVec<[FieldSpan; FIELDS_IN_PLACE]>,
     /// How long the names are: one bit for each length, the highest for all that are longer.
     name_lengths: u64,
 }
 
 impl Fields {
     fn new() -> Fields {
-        Fields { spans: [FieldSpan::default(); HEADERS_CAPACITY], count: 0, name_lengths: 0 }
+        Fields { spans: SmallVec::new(), name_lengths: 0 }
     }
 
     fn push(&mut self, span: FieldSpan) {
-        if let Some(place) = self.spans.get_mut(usize::from(self.count)) {
-            *place = span;
-            self.count += 1;
-            self.name_lengths |= length_bit(usize::from(span.name_end - span.name_start));
-        }
-    }
-
-    fn as_slice(&self) -> &[FieldSpan] {
-        &self.spans[..usize::from(self.count)]
+        self.spans.push(span);
+        self.name_lengths |= length_bit(usize::from(span.name_end - span.name_start));
     }
 }
+
+/// Header fields that a head has room for in place; browsers send fewer.
+const FIELDS_IN_PLACE: usize = 16;
 
 /// The bit for names of `len` bytes.
 fn length_bit(len: usize) -> u64 {
@@ -78,7 +79,7 @@ impl<'a> RequestHead<'a> {
     pub fn headers<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
         // Most of what is asked for was not sent, and has a length that no name has.
         let may_be_there = self.fields.name_lengths & length_bit(name.len()) != 0;
-        let spans = if may_be_there { self.fields.as_slice() } else { &[] };
+        let spans = if may_be_there { &*self.fields.spans } else { &[] };
         let text = self.text;
         spans
             .iter()
@@ -89,7 +90,7 @@ impl<'a> RequestHead<'a> {
     /// Name and value of every header field, in the order they were sent.
     pub fn all_headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + '_ {
         let text = self.text;
-        self.fields.as_slice().iter().map(move |span| (span.name(text), span.value(text)))
+        self.fields.spans.iter().map(move |span| (span.name(text), span.value(text)))
     }
 }
 
@@ -216,8 +217,9 @@ pub(super) fn parse_complete(head: &[u8]) -> Result<RequestHead<'_>, HttpError> 
         keep_alive: connection.keep_alive,
         expects_continue: connection.expects_continue,
         upgrade_websocket: connection.upgrade_websocket,
+        note: None,
         text,
-        fields,
+        fields: Cow::Owned(fields),
     })
 }
 

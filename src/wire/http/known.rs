@@ -1,12 +1,15 @@
 //! A head like the one before it, recognised by its bytes instead of being parsed again.
 //!
 //! # Contract       [`KnownHead::recognise`] answers what the parser answers for the same bytes, or nothing. Bytes are those
-//!   of the head before, one by one, but for the digits of `Content-Length`, which are as many and are read anew
+//!   of the head before, one by one, but for the digits of `Content-Length`, which are as many and are read anew. What is
+//!   noted about such a head holds as long as the next is recognised by it
 //! # Bounds         one head with a length, of at most [`KNOWN_BYTES_MAX`]; others are parsed each time, since nobody sends
 //!   many of them in a row
 //! # Why not …      a table of heads: whoever sends one request after the other sends the same head, and while it is its
 //!   turn nobody else does
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::framing::{BodyKind, content_length};
@@ -28,13 +31,14 @@ struct Known {
     keep_alive: bool,
     expects_continue: bool,
     upgrade_websocket: bool,
+    note: Cell<u8>,
     fields: Fields,
 }
 
 impl KnownHead {
     /// The head that `bytes` begin with and its length, if it is known.
     #[must_use]
-    pub fn recognise<'a>(&self, bytes: &'a [u8]) -> Option<(RequestHead<'a>, usize)> {
+    pub fn recognise<'a>(&'a self, bytes: &'a [u8]) -> Option<(RequestHead<'a>, usize)> {
         let known = self.0.as_deref()?;
         let head = bytes.get(..known.bytes.len())?;
         let Range { start, end } = known.length;
@@ -56,8 +60,9 @@ impl KnownHead {
             keep_alive: known.keep_alive,
             expects_continue: known.expects_continue,
             upgrade_websocket: known.upgrade_websocket,
+            note: Some(&known.note),
             text,
-            fields: known.fields.clone(),
+            fields: Cow::Borrowed(&known.fields),
         };
         Some((head, known.bytes.len()))
     }
@@ -87,7 +92,8 @@ impl KnownHead {
             keep_alive: head.keep_alive,
             expects_continue: head.expects_continue,
             upgrade_websocket: head.upgrade_websocket,
-            fields: head.fields.clone(),
+            note: Cell::new(0),
+            fields: head.fields.clone().into_owned(),
         }));
     }
 }
@@ -143,6 +149,29 @@ mod tests {
         check(get, get, false);
         let chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
         check(chunked, chunked, false);
+    }
+
+    #[test]
+    fn what_is_noted_about_a_head_is_gone_with_it() {
+        let limits = HeadLimits::default();
+        let post = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
+        let mut known = KnownHead::default();
+        let mut noted = |path: &str, note: u8| {
+            let text = post(path);
+            if let Some((head, _)) = known.recognise(text.as_bytes()) {
+                return head.note.map(|place| place.replace(note));
+            }
+            let (head, len) = parse_head(text.as_bytes(), &limits).unwrap().unwrap();
+            assert!(head.note.is_none());
+            known.learn(&head, len);
+            None
+        };
+        assert_eq!(noted("/a", 7), None);
+        assert_eq!(noted("/a", 7), Some(0));
+        assert_eq!(noted("/a", 8), Some(7));
+        assert_eq!(noted("/b", 9), None);
+        assert_eq!(noted("/a", 9), None);
+        assert_eq!(noted("/a", 9), Some(0));
     }
 
     #[test]

@@ -48,6 +48,22 @@ impl<'a> Walk<'a> {
         is_next
     }
 
+    /// What is left.
+    #[must_use]
+    pub fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    /// Passes `text`, which is not empty, if that is next.
+    #[inline]
+    pub fn pass(&mut self, text: &str) -> bool {
+        let is_next = !text.is_empty() && self.rest().starts_with(text);
+        if is_next {
+            self.at += text.len();
+        }
+        is_next
+    }
+
     /// Whether nothing is left.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -86,8 +102,9 @@ impl<'a> Walk<'a> {
                         return None;
                     }
                     let is_object = open == b'{';
-                    at = significant(bytes, at + 1, &mut is_tight);
-                    let is_empty = *bytes.get(at)? == if is_object { b'}' } else { b']' };
+                    at += 1;
+                    let first = next(bytes, &mut at, &mut is_tight)?;
+                    let is_empty = first == if is_object { b'}' } else { b']' };
                     if !is_empty {
                         if is_object {
                             at = after_name(bytes, at, &mut is_tight)?;
@@ -109,11 +126,11 @@ impl<'a> Walk<'a> {
                     self.at = at;
                     return Some(Value { text: self.text.get(start..at)?, is_tight });
                 }
-                at = significant(bytes, at, &mut is_tight);
                 let is_object = objects & 1 == 1;
-                match *bytes.get(at)? {
+                match next(bytes, &mut at, &mut is_tight)? {
                     b',' => {
-                        at = significant(bytes, at + 1, &mut is_tight);
+                        at += 1;
+                        next(bytes, &mut at, &mut is_tight)?;
                         if is_object {
                             at = after_name(bytes, at, &mut is_tight)?;
                         }
@@ -143,14 +160,29 @@ fn significant(bytes: &[u8], mut at: usize, is_tight: &mut bool) -> usize {
     at
 }
 
+/// The next byte that is no white space, from `at` on, which is moved there.
+#[inline]
+fn next(bytes: &[u8], at: &mut usize, is_tight: &mut bool) -> Option<u8> {
+    let byte = *bytes.get(*at)?;
+    if b' ' < byte {
+        return Some(byte);
+    }
+    *at = significant(bytes, *at, is_tight);
+    bytes.get(*at).copied()
+}
+
 /// Where the value of a member begins whose name begins at `at`.
 #[inline]
 fn after_name(bytes: &[u8], at: usize, is_tight: &mut bool) -> Option<usize> {
     if *bytes.get(at)? != b'"' {
         return None;
     }
-    let colon = significant(bytes, string_end(bytes, at + 1)?, is_tight);
-    (*bytes.get(colon)? == b':').then(|| significant(bytes, colon + 1, is_tight))
+    let mut at = string_end(bytes, at + 1)?;
+    if next(bytes, &mut at, is_tight)? != b':' {
+        return None;
+    }
+    at += 1;
+    next(bytes, &mut at, is_tight).map(|_| at)
 }
 
 /// What follows `word`, if that stands at `at`.
