@@ -22,13 +22,14 @@ impl Traffic {
     }
 }
 
-/// Counts of streams and subscriptions. All relaxed: only the numbers count.
+/// Counts of streams, subscriptions and failures. All relaxed: only the numbers count.
 #[derive(Debug, Default)]
 pub struct Counters {
     streams: AtomicU64,
     streams_total: AtomicU64,
     subscriptions: AtomicU64,
     subscriptions_total: AtomicU64,
+    accept_failures: AtomicU64,
 }
 
 impl Counters {
@@ -52,6 +53,17 @@ impl Counters {
     /// A subscription has ended.
     pub fn unsubscribe(&self) {
         self.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The system has refused us a connection that was there.
+    pub fn fail_to_accept(&self) {
+        self.accept_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    #[must_use]
+    pub fn accept_failures(&self) -> u64 {
+        self.accept_failures.load(Ordering::Relaxed)
     }
 
     /// Streams open now, over either transport.

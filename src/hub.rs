@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
+use crate::admission::Admission;
 use crate::audience::Audience;
 use crate::counters::{Counters, Traffic};
 use crate::log::{BATCH_EVENTS_MAX, ChannelId, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
@@ -39,8 +40,10 @@ pub struct Hub {
     inline: bool,
     /// Set once, when the server begins to shut down.
     draining: AtomicBool,
-    /// Connections of all loops.
-    connections: AtomicUsize,
+    /// Loops that have ended.
+    loops_left: AtomicUsize,
+    /// Who is let in.
+    pub admission: Admission,
     /// Streams and subscriptions of all loops.
     pub counters: Counters,
     /// Who is on which channel, of those where that is told.
@@ -103,7 +106,8 @@ impl Hub {
             desks: wakers.into_iter().map(desk).collect(),
             inline,
             draining: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
+            loops_left: AtomicUsize::new(0),
+            admission: Admission::default(),
             counters: Counters::default(),
             presence: Presence::default(),
             occupancy: Presence::default(),
@@ -230,21 +234,19 @@ impl Hub {
         self.desks.iter().all(|desk| desk.quiet.load(Ordering::SeqCst)) && self.ingest.is_empty()
     }
 
-    /// Takes a place for a connection, if there is one.
-    #[must_use]
-    pub fn open_connection(&self) -> bool {
-        // Relaxed: only the number counts.
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let is_free = before < self.limits.connections_max;
-        if !is_free {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
+    /// A loop has ended, at the end of a drain: the others, of which one may have waited for that, look again.
+    pub fn leave_loop(&self) {
+        self.loops_left.fetch_add(1, Ordering::SeqCst);
+        fence_before_ring();
+        for desk in &self.desks {
+            desk.bell.ring();
         }
-        is_free
     }
 
-    /// Gives a place back.
-    pub fn close_connection(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+    /// Whether only one loop has not ended.
+    #[must_use]
+    pub fn is_last_loop(&self) -> bool {
+        self.desks.len() <= self.loops_left.load(Ordering::SeqCst) + 1
     }
 
     /// Whether every loop has handed everything up to `seq` to the kernel, for everybody who keeps up.
@@ -253,10 +255,10 @@ impl Hub {
         self.desks.iter().all(|desk| seq < desk.routed())
     }
 
-    /// Connections of all loops now.
+    /// Connections of all loops now, at both doors.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        self.admission.inside()
     }
 }
 

@@ -7,6 +7,8 @@
 //! [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
 
 #[cfg(not(fanfare_loom))]
+pub mod admission;
+#[cfg(not(fanfare_loom))]
 pub mod audience;
 #[cfg(not(fanfare_loom))]
 pub mod cli;

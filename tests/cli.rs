@@ -60,6 +60,12 @@ fn wrong_usage_is_2() {
     check(&["serve", "--quiet-after", "soon"], "--quiet-after");
     check(&["serve", "--retain-bytes", "lots"], "--retain-bytes");
     check(&["serve", "--retain-events", "16777217"], "--retain-events");
+    check(&["serve", "--headers", "65"], "64 header fields");
+    check(&["serve", "--head-bytes", "64KiB"], "65535 bytes");
+    check(&["serve", "--ingest-items", "0"], "waiting submissions");
+    check(&["serve", "--retry", "1s", "--retry-spread", "2s"], "spread");
+    check(&["serve", "--admin-connections", "0"], "connections");
+    check(&["serve", "--head-deadline", "0s"], "durations");
     check(&["publish", "https://127.0.0.1:1", "t:a", "k"], "only http:// and ws:// are spoken");
     check(&["publish", "", "t:a", "k"], "not an address");
     check(&["publish", "127.0.0.1:1", "t:a", "k", "{"], "not JSON");
@@ -334,6 +340,17 @@ fn a_port_in_use_is_a_clear_error() {
             code_and_error(&["serve", "--loops", loops, "--listen", "127.0.0.1:0", "--admin-listen", &taken]);
         assert_eq!(code, Some(1), "{error}");
         assert!(error.contains(&format!("cannot listen on {taken} (admin)")), "{error}");
+    }
+}
+
+#[test]
+fn at_the_start_it_says_how_much_memory_the_bounds_allow() {
+    let server = ServerProcess::start(&["--max-connections", "1000", "--retain-bytes", "64MiB"]);
+    let line = server.wait_for_line("memory at most");
+    for part in
+        ["events ", "queue 32 MiB", "idempotency keys 16 MiB", "notifications 256 MiB", "1064 connections"]
+    {
+        assert!(line.contains(part), "{part} in {line}");
     }
 }
 

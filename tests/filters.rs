@@ -4,6 +4,7 @@ mod support;
 
 use std::thread;
 
+use fanfare::words::limits::Limits;
 use serde_json::{Value, json};
 use support::collect::{ask, history, open, subscribed, talkative, upto};
 use support::http::get;
@@ -229,4 +230,32 @@ fn fifty_connections_with_filters_of_their_own_share_a_channel() {
     for (at, stream) in streams.iter_mut().enumerate() {
         assert_eq!(upto(stream, last).0, expected[at % FILTERS], "connection {at}");
     }
+}
+
+#[test]
+fn the_filters_of_a_connection_have_a_bound_together() {
+    let server = LocalServer::start(Limits { filter_bytes_max: 20_000, ..Limits::default() });
+    let mut client = Client::open(server.public, "/ws");
+    let filter = |first: u32| {
+        let tags: Vec<String> = (first..first + 30).map(|number| format!("\"{number:0200}\"")).collect();
+        format!(r#"{{"tags":[{}]}}"#, tags.join(","))
+    };
+    let subscribe = |channel: &str, filter: &str| {
+        format!(r#"{{"type":"subscribe","channel":"{channel}","filter":{filter}}}"#)
+    };
+    // About 6,500 bytes each.
+    for number in 0..3 {
+        assert_eq!(client.ask(&subscribe(&format!("t:{number}"), &filter(number)))["type"], "subscribed");
+    }
+    let refused = client.ask(&subscribe("t:3", &filter(3)));
+    assert_eq!((&refused["type"], &refused["code"]), (&"error".into(), &"filter_limit".into()));
+    let set = format!(r#"{{"type":"filter","filter":{}}}"#, filter(4));
+    assert_eq!(client.ask(&set)["code"], "filter_limit");
+    let list = client.ask(r#"{"type":"list"}"#);
+    assert_eq!(list["channels"], json!(["t:0", "t:1", "t:2"]), "nothing was done");
+    // One that takes the place of another, and one that goes, make room.
+    assert_eq!(client.ask(&subscribe("t:0", &filter(5)))["type"], "subscribed");
+    assert_eq!(client.ask(r#"{"type":"unsubscribe","channel":"t:1"}"#)["type"], "unsubscribed");
+    assert_eq!(client.ask(&set)["type"], "filtered");
+    assert_eq!(client.ask(&set)["type"], "filtered", "in its own place");
 }

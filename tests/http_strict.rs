@@ -266,6 +266,25 @@ fn answers_before_a_refusal_are_still_given() {
     http.assert_closed();
 }
 
+#[test]
+fn nothing_that_a_client_says_is_logged() {
+    let server = ServerProcess::start(&[]);
+    server.wait_for_line("memory at most");
+    for request in [
+        get_with("Host: x\r\nUser-Agent: \x1b[31mfanfare: listening on\r\n"),
+        get_with("Host: x\r\nUser-Agent: a\"}{\"level\":\"error\"\r\n"),
+        post("Content-Length: 9\r\n", "not\njson!"),
+        "GET /%0d%0afanfare:%20drained HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "GET /ws?access_token=secret HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "noise\r\n\r\n".to_owned(),
+    ] {
+        let mut http = Http::connect(server.public);
+        http.send(request);
+        http.answer();
+    }
+    assert!(!server.speaks_within(Duration::from_millis(200)));
+}
+
 /// Sends `first`, then `piece` again and again, until the server answers.
 fn drip(server: &LocalServer, first: &str, piece: &str) -> Answer {
     let mut http = Http::connect(server.public);

@@ -217,3 +217,27 @@ fn a_drain_does_not_prolong_the_goodbye_of_who_does_not_close() {
     scene.turn();
     assert_eq!(scene.event_loop.connections(), 0);
 }
+
+#[test]
+fn the_time_for_answers_ends_where_a_stream_begins() {
+    let mut scene = Scene::new(Limits::default());
+    scene.take(100);
+    scene.ask("/page.js");
+    scene.send(HANDSHAKE.as_bytes());
+    // It takes some of that, so that it is not stalled.
+    scene.take(100);
+    scene.now.mono_ms += scene.hub.limits.ping_every.as_millis() as u64 + 1000;
+    scene.take(100);
+    assert_eq!(scene.event_loop.connections(), 1, "a stream may be slow");
+    // Without the stream it must not, however much it goes on asking.
+    let mut scene = Scene::new(Limits::default());
+    scene.take(100);
+    let answer_deadline_ms = scene.hub.limits.answer_deadline.as_millis() as u64;
+    scene.ask("/page.js");
+    for _ in 0..4 {
+        scene.take(100);
+        scene.now.mono_ms += answer_deadline_ms / 4 + 1000;
+        scene.ask("/health");
+    }
+    assert_eq!(scene.event_loop.connections(), 0);
+}

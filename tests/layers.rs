@@ -15,6 +15,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("sequencer", Some(&["words", "wire::json", "sync", "log", "table"])),
     ("counters", Some(&["sync"])),
     ("presence", Some(&[])),
+    ("admission", Some(&["words", "sync"])),
     ("mail", Some(&["wire", "sync"])),
     (
         "audience",

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use support::process::ServerProcess;
 use support::publisher::{Publisher, batch_body, range_of};
 use support::stream::{Stream, TRANSPORTS};
 use support::websocket::{Client, HANDSHAKE, frame};
-use support::{PATIENCE, connect_narrow};
+use support::{PATIENCE, connect_narrow, wait_until};
 
 /// Pipelined batches of one round.
 const BATCHES: usize = 16;
@@ -203,6 +203,46 @@ fn a_subscriber_that_takes_nothing_is_disconnected_and_the_others_get_everything
 }
 
 #[test]
+fn a_client_that_takes_its_answers_in_drips_is_disconnected_and_one_that_is_only_slow_is_not() {
+    let server = LocalServer::start(Limits { answer_deadline: Duration::from_secs(2), ..Limits::default() });
+    for connection in ["", "Connection: close\r\n"] {
+        let last = format!("GET /page.js HTTP/1.1\r\nHost: x\r\n{connection}\r\n");
+        let requests = "GET /page.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(199) + &last;
+        let mut operator = Http::connect(server.admin);
+        let mut dripping = connect_narrow(server.public);
+        let mut slow = connect_narrow(server.public);
+        dripping.write_all(requests.as_bytes()).unwrap();
+        slow.write_all(requests.as_bytes()).unwrap();
+        // Whether one is gone is seen only once both are there.
+        wait_for_connections(&mut operator, 2);
+        let mut buffer = vec![0; 16 << 10];
+        let (mut drips, mut taken) = (0, 0);
+        // One takes 1 KiB a second and the other 256, until one of them is gone.
+        let start = Instant::now();
+        wait_until("the dripping one is disconnected", || {
+            let kib = start.elapsed().as_millis() as usize * 1024 / 1000;
+            if drips < kib {
+                drips += dripping.read(&mut buffer[..64]).unwrap();
+            }
+            if taken < kib * 256 {
+                taken += slow.read(&mut buffer).unwrap();
+            }
+            operator.send("GET /stats HTTP/1.1\r\nHost: x\r\n\r\n");
+            operator.answer().json()["connections"] == 2
+        });
+        slow.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut rest = |stream: &mut std::net::TcpStream| {
+            let counts = std::iter::from_fn(|| stream.read(&mut buffer).ok().filter(|count| *count != 0));
+            counts.sum::<usize>()
+        };
+        taken += rest(&mut slow);
+        drips += rest(&mut dripping);
+        assert!(drips < taken / 2, "{drips} of {taken} bytes");
+        wait_for_connections(&mut operator, 0);
+    }
+}
+
+#[test]
 fn a_client_that_takes_no_answers_is_not_listened_to_and_then_disconnected() {
     let server = LocalServer::start(Limits { stall_max: Duration::from_secs(2), ..Limits::default() });
     let mut operator = Http::connect(server.admin);
@@ -218,5 +258,100 @@ fn a_client_that_takes_no_answers_is_not_listened_to_and_then_disconnected() {
             assert!(sent < 64 << 20, "input goes on although no answer is taken");
         }
         wait_for_connections(&mut operator, 0);
+    }
+}
+
+/// Requests of one round, of which the queue below takes a part at a time.
+const ROUND: usize = 64;
+
+/// Publishes rounds of pipelined requests over HTTP until `end`; returns the numbers that were given, and how many requests
+/// were refused.
+fn press_over_http(address: SocketAddr, end: Instant) -> (Vec<u64>, usize) {
+    let mut http = Http::connect(address);
+    let round = post_text("/publish/t:a", "application/json", "1").repeat(ROUND);
+    let (mut given, mut refused) = (Vec::new(), 0);
+    while Instant::now() < end {
+        http.send(&round);
+        for _ in 0..ROUND {
+            let answer = http.answer();
+            if answer.status == 202 {
+                given.push(answer.json()["seq"].as_u64().unwrap());
+                continue;
+            }
+            answer.assert_problem(503, "overloaded", "one too many");
+            let seconds: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+            assert!((1..=5).contains(&seconds), "{seconds}");
+            refused += 1;
+        }
+    }
+    (given, refused)
+}
+
+/// The same over a WebSocket.
+fn press_over_websocket(address: SocketAddr, end: Instant) -> (Vec<u64>, usize) {
+    let mut client = Client::open(address, "/ws");
+    let (mut given, mut refused) = (Vec::new(), 0);
+    while Instant::now() < end {
+        for _ in 0..ROUND {
+            client.send(r#"{"type":"publish","channel":"t:a","event":"k","data":1}"#);
+        }
+        for _ in 0..ROUND {
+            let answer = client.next();
+            match answer["seq"].as_u64() {
+                Some(seq) => given.push(seq),
+                None => {
+                    assert_eq!((&answer["type"], &answer["code"]), (&"error".into(), &"overloaded".into()));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    (given, refused)
+}
+
+#[test]
+fn of_three_times_what_fits_each_is_accepted_and_delivered_or_refused_and_not() {
+    let server = LocalServer::start_with_loops(Limits { ingest_items_max: 8, ..Limits::default() }, 1);
+    let mut streams: Vec<Stream> =
+        (0..20).map(|number| Stream::open(TRANSPORTS[number % 2], server.public, "t:a,end:x", "")).collect();
+    let end = Instant::now() + Duration::from_secs(3);
+    let address = server.public;
+    let publishers: Vec<_> = (0..4)
+        .map(|number| {
+            let press = if number == 3 { press_over_websocket } else { press_over_http };
+            std::thread::spawn(move || press(address, end))
+        })
+        .collect();
+    // Somebody must read meanwhile, or they would only be behind.
+    let reading: Vec<_> = streams
+        .drain(..)
+        .map(|mut stream| {
+            std::thread::spawn(move || {
+                let mut next = 1;
+                loop {
+                    let event = stream.next();
+                    assert_eq!(event["seq"], next, "each once, in order");
+                    if event["channel"] == "end:x" {
+                        return next;
+                    }
+                    next += 1;
+                }
+            })
+        })
+        .collect();
+    let (mut given, mut refused) = (Vec::new(), 0);
+    for publisher in publishers {
+        let (numbers, no) = publisher.join().unwrap();
+        given.extend(numbers);
+        refused += no;
+    }
+    given.sort_unstable();
+    let count = given.len() as u64;
+    assert!(given.iter().copied().eq(1..=count), "no number is given twice, or spent on what was refused");
+    assert!(2 * given.len() <= refused, "{refused} refused and {count} accepted are three times what fits");
+    let last = Publisher::connect(address).publish("end:x", "0");
+    assert_eq!(last, count + 1);
+    for reader in reading {
+        assert_eq!(reader.join().unwrap(), last, "everything that was accepted, and nothing else");
     }
 }

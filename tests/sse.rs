@@ -31,9 +31,14 @@ fn the_head_is_exactly_that_of_a_stream() {
     assert_eq!(fields, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
 }
 
+/// Limits by which every stream is told the same time to come back.
+fn punctual() -> Limits {
+    Limits { retry_spread: Duration::ZERO, ..Limits::default() }
+}
+
 #[test]
 fn a_stream_begins_with_the_retry_time_and_the_cursor_and_each_event_is_one_block() {
-    let server = LocalServer::start(Limits::default());
+    let server = LocalServer::start(punctual());
     let epoch = server.epoch();
     let mut sse = Sse::open(server.public, "/events?channel=t:a", "");
     assert_eq!(sse.next_block(), Some(Block { retry: text("3000"), ..Block::default() }));
@@ -80,7 +85,7 @@ fn unnamed_blocks_fire_the_message_event() {
 
 #[test]
 fn a_stream_resumes_after_the_header_or_the_query_and_the_header_wins() {
-    let server = LocalServer::start(Limits::default());
+    let server = LocalServer::start(punctual());
     let epoch = server.epoch();
     let mut publisher = Publisher::connect(server.public);
     for number in 1..=5 {
@@ -187,7 +192,7 @@ fn a_stream_over_a_kept_connection_follows_the_answers_before_it() {
 
 #[test]
 fn what_a_client_says_during_the_stream_is_passed_over() {
-    let server = ServerProcess::start(&[]);
+    let server = ServerProcess::start(&["--retry-spread", "0s"]);
     let mut http = Http::connect(server.public);
     http.send("GET /events?channel=t:a HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(http.head().status, 200);
@@ -220,4 +225,19 @@ fn a_client_that_breaks_off_leaves_nothing_behind() {
         }
     }
     panic!("connections are left over");
+}
+
+#[test]
+fn streams_are_told_to_come_back_at_different_times() {
+    let server = LocalServer::start(Limits::default());
+    let mut times: Vec<u64> = (0..40)
+        .map(|_| {
+            let mut sse = Sse::open(server.public, "/events?channel=t:a", "");
+            sse.next_block().unwrap().retry.unwrap().parse().unwrap()
+        })
+        .collect();
+    times.sort_unstable();
+    assert!(times.iter().all(|time| (2000..=4000).contains(time)), "{times:?}");
+    times.dedup();
+    assert!(20 < times.len() && 1000 < times[times.len() - 1] - times[0], "{times:?}");
 }

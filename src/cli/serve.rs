@@ -10,7 +10,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
-use super::units::parse_bytes;
+use super::limits::LimitFlags;
+use super::units::{parse_bytes, size};
+use crate::admission::TURNED_AWAY_MAX;
 use crate::server::{Config, Server};
 use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
@@ -19,6 +21,7 @@ use crate::words::channel::is_namespace;
 use crate::words::dialect::Dialect;
 use crate::words::kind::{self, KindError};
 use crate::words::limits::Limits;
+use crate::words::worst_case::WorstCase;
 
 /// Runs the server until SIGTERM or SIGINT, then drains: publishers get 503, what was accepted is delivered, every
 /// client is told where it stands. A second signal ends at once.
@@ -96,6 +99,8 @@ pub(super) struct ServeFlags {
     /// How long a drain may take.
     #[arg(long, env = "FANFARE_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// Publish bundled real events in a circle, so that there is something to see.
     #[arg(long, env = "FANFARE_DEMO")]
     demo: bool,
@@ -119,6 +124,7 @@ pub(super) fn run(flags: &ServeFlags) -> anyhow::Result<()> {
         "{loops} loops, up to {} connections; end with SIGTERM or Ctrl-C",
         server.hub().limits.connections_max
     );
+    eprintln!("{}", memory(&WorstCase::of(&server.hub().limits), flags.data_dir.is_some()));
     if let Some(signal) = signals.forever().next() {
         eprintln!("signal {signal}: draining; a second one ends at once");
     }
@@ -154,18 +160,30 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
     if flags.max_connections == 0 || flags.max_subscriptions == 0 {
         return Err(bad("--max-connections and --max-subscriptions are at least 1"));
     }
+    let rare = flags.limits.durations();
     let durations =
         [flags.quiet_after, flags.ping_every, flags.stall_max, flags.fanout_backlog_max, flags.drain_timeout];
-    if durations.iter().any(|duration| duration.as_millis() == 0 || DURATION_MAX < *duration) {
+    let mut durations = durations.iter().chain(&rare);
+    if durations.any(|duration| duration.as_millis() == 0 || DURATION_MAX < *duration) {
         return Err(bad("durations are from 1ms to 30 days"));
     }
     if RETAIN_EVENTS_MAX < flags.retain_events {
         return Err(bad("--retain-events is at most 16777216"));
     }
+    let rare = flags.limits.limits();
+    let (descriptors, own) = (descriptors(), own_descriptors(loops, rare.admin_connections_max));
+    let connections_max = flags.max_connections.min(descriptors.saturating_sub(own));
+    if connections_max == 0 {
+        let message = format!(
+            "the process may have {descriptors} descriptors, and needs {own} besides connections; \
+             allow it more (ulimit -n), or give it fewer --loops or --admin-connections"
+        );
+        return Err(Failure::Usage(message).into());
+    }
     let limits = Limits {
         retain_events: flags.retain_events,
         retain_bytes: flags.retain_bytes,
-        connections_max: flags.max_connections.min(descriptors().saturating_sub(DESCRIPTORS_OWN)),
+        connections_max,
         subscriptions_max: flags.max_subscriptions,
         namespaces: flags.namespaces.clone(),
         custom_kinds: flags.kinds.clone(),
@@ -177,8 +195,9 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         stall_max: flags.stall_max,
         fanout_backlog_max: flags.fanout_backlog_max,
         drain_deadline: flags.drain_timeout,
-        ..Limits::default()
+        ..rare
     };
+    limits.check().map_err(bad)?;
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
     let is_public = [flags.listen, flags.admin_listen].iter().any(|address| !address.ip().is_loopback());
     if is_public {
@@ -244,8 +263,31 @@ const RETAIN_EVENTS_MAX: usize = 1 << 24;
 
 const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Descriptors kept for listeners, polls, files, and for connections that are being turned away.
-const DESCRIPTORS_OWN: usize = 256;
+/// Descriptors kept for what is no connection of the public door, so that these never take the last one: of each loop its
+/// listener, its poll, its waker and its reserve; operators; those who are being turned away at either door; files.
+fn own_descriptors(loops: usize, admin_connections_max: usize) -> usize {
+    loops * 4 + admin_connections_max + TURNED_AWAY_MAX * 2 + FILES_MAX
+}
+
+/// Standard streams, the operators' listener, the store of notifications, and files that are read at the start.
+const FILES_MAX: usize = 16;
+
+/// How much memory the bounds allow, by part.
+fn memory(worst: &WorstCase, notifications_on_disk: bool) -> String {
+    let notifications = if notifications_on_disk { 0 } else { worst.notifications };
+    let total = WorstCase { notifications, ..*worst }.total();
+    format!(
+        "memory at most {}: events {}, queue {}, idempotency keys {}, notifications {}, and {} connections with {} each, \
+         if every client does its worst at once",
+        size(total),
+        size(worst.log),
+        size(worst.queue),
+        size(worst.keys),
+        size(notifications),
+        worst.connections,
+        size(worst.connection),
+    )
+}
 
 /// How many descriptors the process may have, after asking for as many as it can get.
 fn descriptors() -> usize {

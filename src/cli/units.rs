@@ -22,9 +22,30 @@ pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).ok_or_else(|| format!("'{text}' is too large"))
 }
 
+/// Writes a size for people, rounded up.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    // From ten of a unit on: a rounded number then says enough.
+    let unit = units.into_iter().find(|(_, shift)| 10 << shift <= bytes);
+    unit.map_or(format!("{bytes} bytes"), |(name, shift)| format!("{} {name}", bytes.div_ceil(1 << shift)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_for_people() {
+        let check = |bytes: u64, expected: &str| assert_eq!(size(bytes), expected);
+        check(0, "0 bytes");
+        check(10_239, "10239 bytes");
+        check(10_240, "10 KiB");
+        check(10_241, "11 KiB");
+        check(2 << 20, "2048 KiB");
+        check(256 << 20, "256 MiB");
+        check(11 << 30, "11 GiB");
+        check(u64::MAX, "17179869184 GiB");
+    }
 
     #[test]
     fn sizes() {

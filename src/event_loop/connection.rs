@@ -1,6 +1,7 @@
 //! One connection of a loop.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arcstr::ArcStr;
@@ -298,6 +299,7 @@ impl<L> Connection<L> {
             |since_ms: u64, wait: std::time::Duration| since_ms.saturating_add(wait.as_millis() as u64);
         let clock = &self.clock;
         let mut deadline = match self.session {
+            Session::Http(_) if self.out.taken_in_time().is_some() => clock.until_ms,
             // While answers are due or under way, it is for us or for the network to be quick, not for the peer.
             Session::Http(_) if !self.waiting.is_empty() || !self.out.is_empty() => u64::MAX,
             Session::Http(_) | Session::Closing | Session::Taken => clock.until_ms,
@@ -330,12 +332,14 @@ pub(super) const NO_MARK: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
-    sent: usize,
+    sent: u32,
+    /// Of a peer that was given some time to take a part of these: one more than the bytes that it has taken in that time.
+    timed: Option<NonZeroU32>,
 }
 
 impl Outbox {
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.bytes.len() - self.sent as usize
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -343,7 +347,17 @@ impl Outbox {
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        &self.bytes[self.sent as usize..]
+    }
+
+    /// The peer's time to take a part of this begins; it ends when everything is taken.
+    pub(super) fn begin_time(&mut self) {
+        self.timed = Some(NonZeroU32::MIN);
+    }
+
+    /// How many bytes were taken in the time that was given; nothing if none was given.
+    pub(super) fn taken_in_time(&self) -> Option<u32> {
+        self.timed.map(|timed| timed.get() - 1)
     }
 
     /// Where to append.
@@ -353,12 +367,15 @@ impl Outbox {
 
     /// The first `count` bytes are gone.
     pub(super) fn advance(&mut self, count: usize) {
+        // An outbox is one answer or frame larger than its bound: far from what fits.
+        let count = count as u32;
         self.sent += count;
-        debug_assert!(self.sent <= self.bytes.len());
+        self.timed = self.timed.map(|timed| timed.saturating_add(count));
+        debug_assert!(self.sent as usize <= self.bytes.len());
         if self.is_empty() {
             *self = Outbox::default();
-        } else if self.bytes.len() / 2 < self.sent {
-            self.bytes.drain(..self.sent);
+        } else if self.bytes.len() / 2 < self.sent as usize {
+            self.bytes.drain(..self.sent as usize);
             self.sent = 0;
         }
     }
@@ -367,6 +384,22 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outbox_knows_what_was_taken_since_time_was_given() {
+        let mut out = Outbox::default();
+        out.tail().extend_from_slice(&[7; 100]);
+        out.advance(10);
+        assert_eq!(out.taken_in_time(), None);
+        out.begin_time();
+        out.advance(20);
+        out.advance(50);
+        assert_eq!((out.taken_in_time(), out.len(), out.as_slice().len()), (Some(70), 20, 20));
+        out.begin_time();
+        assert_eq!(out.taken_in_time(), Some(0));
+        out.advance(20);
+        assert_eq!((out.taken_in_time(), out.is_empty()), (None, true), "there is nothing more to take");
+    }
 
     #[test]
     fn a_connection_is_a_few_hundred_bytes() {

@@ -11,6 +11,9 @@ use crate::session::reply;
 use crate::wire::http::{Response, ResponseContext, Version, problem, push_json};
 use crate::wire::json::Digits;
 use crate::wire::websocket::push_text;
+use crate::words::door::Door;
+use crate::words::limits::RETRY_AFTER_SECONDS;
+use crate::words::spread::spread;
 
 impl<L: Link> EventLoop<L> {
     /// Answers what the sequencer has dealt with.
@@ -40,6 +43,7 @@ impl<L: Link> EventLoop<L> {
             return;
         }
         let Some(waiting) = connection.waiting.pop_front() else { return };
+        let seed = receipt.token ^ self.now.mono_ms << 40;
         let mut close = false;
         if connection.out.is_empty() {
             // Its other answers follow at once.
@@ -47,7 +51,7 @@ impl<L: Link> EventLoop<L> {
         }
         match waiting {
             Waiting::Http { context, is_batch } => {
-                push_published(connection.out.tail(), receipt.outcome, is_batch, &context);
+                push_published(connection.out.tail(), receipt.outcome, is_batch, seed, &context);
                 close = !context.keep_alive;
             }
             Waiting::Command { id } => {
@@ -104,8 +108,10 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
+    /// Operators may look on to the end.
     fn say_goodbye_to(&mut self, is_meant: impl Fn(Delivery) -> bool) {
-        let meant = self.connections.iter().filter(|(_, connection)| is_meant(connection.delivery));
+        let guests = self.connections.iter().filter(|(_, connection)| connection.door == Door::Public);
+        let meant = guests.filter(|(_, connection)| is_meant(connection.delivery));
         let keys: Vec<usize> = meant.map(|(key, _)| key).collect();
         for key in keys {
             self.say_goodbye(key);
@@ -116,15 +122,16 @@ impl<L: Link> EventLoop<L> {
 /// What the answer to a publish takes over HTTP, in bytes.
 const ANSWER_BYTES: usize = 112;
 
-/// Appends the HTTP answer to a publish, or to whatever else the sequencer was asked for.
+/// Appends the HTTP answer to a publish, or to whatever else the sequencer was asked for. `seed`: as for [`published`].
 pub(super) fn push_published(
     out: &mut Vec<u8>,
     outcome: Result<Done, Refusal>,
     is_batch: bool,
+    seed: u64,
     context: &ResponseContext,
 ) {
     let Ok(Done::Published { first, last, .. }) = outcome else {
-        return published(outcome, is_batch).write_to(out, context);
+        return published(outcome, is_batch, seed).write_to(out, context);
     };
     if !is_batch && context.keep_alive && !context.head_only && context.version == Version::Http11 {
         return push_seq(out, first);
@@ -159,8 +166,9 @@ const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/jso
 const SEQ_START: &[u8] = b"{\"seq\":";
 const SEQ_END: &[u8] = b"}\n";
 
-/// The HTTP answer to a publish, or to whatever else the sequencer was asked for.
-pub(super) fn published(outcome: Result<Done, Refusal>, is_batch: bool) -> Response {
+/// The HTTP answer to a publish, or to whatever else the sequencer was asked for. `seed` decides when one that is refused may
+/// try again.
+pub(super) fn published(outcome: Result<Done, Refusal>, is_batch: bool, seed: u64) -> Response {
     let done = |status: u16, body: String| Response::new(status).body(JSON, body.into_bytes());
     match outcome {
         Ok(Done::Published { first, .. }) if !is_batch => done(202, format!("{{\"seq\":{first}}}\n")),
@@ -172,7 +180,10 @@ pub(super) fn published(outcome: Result<Done, Refusal>, is_batch: bool) -> Respo
         }
         // Trying again would not help.
         Err(refusal @ Refusal::KeyReused) => problem(422, refusal.code(), &refusal.to_string()),
-        Err(refusal) => problem(503, refusal.code(), &refusal.to_string()).header("Retry-After", "1"),
+        Err(refusal) => {
+            let seconds = spread(seed, RETRY_AFTER_SECONDS).to_string();
+            problem(503, refusal.code(), &refusal.to_string()).header("Retry-After", seconds)
+        }
     }
 }
 
@@ -186,12 +197,12 @@ mod tests {
     #[test]
     fn what_the_sequencer_says_and_how_it_is_answered() {
         let check = |outcome: Result<Done, Refusal>, is_batch: bool, status: u16, expected: &str| {
-            let response = published(outcome, is_batch);
+            let response = published(outcome, is_batch, 7);
             let written = |version: Version, keep_alive: bool| {
                 let context = ResponseContext { keep_alive, head_only: false, version };
                 let (mut text, mut pushed) = (Vec::new(), Vec::new());
                 response.write_to(&mut text, &context);
-                push_published(&mut pushed, outcome, is_batch, &context);
+                push_published(&mut pushed, outcome, is_batch, 7, &context);
                 assert_eq!(pushed, text);
                 text
             };

@@ -544,7 +544,9 @@ impl<L: Link> EventLoop<L> {
     /// What follows a flush, whatever was sent.
     fn after_flush(&mut self, key: usize, had_answers: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if had_answers && connection.out.is_empty() && connection.waiting.is_empty() {
+        if had_answers && !connection.out.is_empty() {
+            self.time_answers(key);
+        } else if had_answers && connection.waiting.is_empty() {
             // Now it is for the peer to go on.
             self.renew_deadline(key);
         }

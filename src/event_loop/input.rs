@@ -185,6 +185,10 @@ impl<L: Link> EventLoop<L> {
         let limits = &self.hub.limits;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Session::Http(reader) = &connection.session else { return };
+        if connection.out.taken_in_time().is_some() {
+            // It is to take its answers first, and what it asks meanwhile gives it no more time for that.
+            return;
+        }
         let wait = match reader.standing(connection.unread.len()) {
             Standing::Idle => limits.keep_alive,
             Standing::Head => limits.head_deadline,
@@ -272,7 +276,8 @@ impl<L: Link> EventLoop<L> {
 
     fn order_http(&mut self, key: usize, order: Order, is_batch: bool, context: ResponseContext) -> Flow {
         if let Err(refusal) = self.submit(key, order) {
-            return self.respond(key, &published(Err(refusal), is_batch), context);
+            let refused = published(Err(refusal), is_batch, self.seed_of(key));
+            return self.respond(key, &refused, context);
         }
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
         connection.waiting.push_back(Waiting::Http { context, is_batch });

@@ -7,6 +7,9 @@ use crate::session::http::Standing;
 use crate::wire::http::{ResponseContext, Version, problem};
 use crate::wire::websocket::{close, push_close, push_ping};
 use crate::words::channel::Pattern;
+use crate::words::door::Door;
+use crate::words::limits::{ANSWER_BYTES_MIN, RETRY_AFTER_SECONDS};
+use crate::words::spread::spread;
 
 impl<L: Link> EventLoop<L> {
     /// Deals with every deadline that has come.
@@ -52,6 +55,15 @@ impl<L: Link> EventLoop<L> {
             // It takes nothing, so there is no use in telling it anything.
             return self.remove(key);
         }
+        let is_stream = matches!(connection.session, Session::WebSocket(_) | Session::Sse);
+        if let Some(taken) = connection.out.taken_in_time().filter(|_| !is_stream) {
+            if taken < ANSWER_BYTES_MIN {
+                return self.remove(key);
+            }
+            connection.out.begin_time();
+            connection.clock.until_ms = now_ms + limits.answer_deadline.as_millis() as u64;
+            return;
+        }
         match &connection.session {
             Session::Http(reader) => {
                 let standing = reader.standing(connection.unread.len());
@@ -86,6 +98,18 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
+    /// Answers are left that the peer does not take at once: it has some time for a part of them. Streams are watched in other
+    /// ways.
+    pub(super) fn time_answers(&mut self, key: usize) {
+        let until_ms = self.now.mono_ms + self.hub.limits.answer_deadline.as_millis() as u64;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_timed = connection.out.taken_in_time().is_some();
+        if !is_timed && matches!(connection.session, Session::Http(_) | Session::Closing) {
+            connection.out.begin_time();
+            connection.clock.until_ms = until_ms;
+        }
+    }
+
     /// Moves the cursor of a client on that nothing has matched for a while.
     fn send_cursor(&mut self, key: usize) {
         let seq = self.position_of(key) - 1;
@@ -111,16 +135,55 @@ impl<L: Link> EventLoop<L> {
         );
     }
 
-    /// There is no place for the connection: says so, and goodbye.
-    pub(super) fn turn_away(&mut self, key: usize) {
+    /// Gives a new connection a place, if there is one.
+    pub(super) fn give_place(&mut self, key: usize) -> Result<(), NoPlace> {
+        let Some(connection) = self.connections.get(key) else { return Err(NoPlace::Anywhere) };
+        let (door, limits, admission) = (connection.door, &self.hub.limits, &self.hub.admission);
+        if !admission.enter(door, limits) {
+            return Err(NoPlace::Anywhere);
+        }
+        let is_counted = door == Door::Public && limits.connections_per_address_max != 0;
+        if is_counted && let Some(peer) = connection.link.peer() {
+            if !admission.enter_from(peer.ip(), limits) {
+                admission.leave(door);
+                return Err(NoPlace::ForAddress);
+            }
+            self.addresses.insert(key, peer.ip());
+        }
+        Ok(())
+    }
+
+    /// There is no place for the connection: says so, and goodbye. Whoever has too many already must not keep others
+    /// waiting to be told so, and is told only while few are.
+    pub(super) fn turn_away(&mut self, key: usize, no_place: NoPlace) {
+        let retry_after = self.retry_after(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.has_place = false;
-        self.turned_away += 1;
+        let (door, admission) = (connection.door, &self.hub.admission);
+        admission.turn_away(door);
+        let answer = match no_place {
+            NoPlace::Anywhere => problem(503, "connections_full", "All connections are taken; try again."),
+            NoPlace::ForAddress if admission.is_half_crowded(door) => return self.remove(key),
+            NoPlace::ForAddress => problem(
+                429,
+                "too_many_connections",
+                "This address has as many connections as one may have; close one, or try again.",
+            ),
+        };
         let context = ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
-        let jitter = (key % 5 + 1).to_string();
-        let answer = problem(503, "connections_full", "All connections are taken; try again.");
-        answer.header("Retry-After", jitter).write_to(connection.out.tail(), &context);
+        answer.header("Retry-After", retry_after).write_to(connection.out.tail(), &context);
         self.part(key);
+    }
+
+    /// When a connection for which there is no room just now may try again, in seconds: some sooner, some later.
+    pub(super) fn retry_after(&self, key: usize) -> String {
+        spread(self.seed_of(key), RETRY_AFTER_SECONDS).to_string()
+    }
+
+    /// What makes this connection, at this time, differ from others.
+    pub(super) fn seed_of(&self, key: usize) -> u64 {
+        let generation = self.connections.get(key).map_or(0, |connection| connection.generation);
+        self.now.mono_ms << 40 ^ (self.index as u64) << 32 ^ u64::from(generation)
     }
 
     /// Ends the conversation: what is in the outbox still goes out, then our half closes, and the peer has a moment to
@@ -134,8 +197,10 @@ impl<L: Link> EventLoop<L> {
         }
         connection.session = Session::Closing;
         connection.deaf = false;
-        // As long as it takes our last words only a stall ends it; the moment begins when they are out.
-        connection.clock.until_ms = u64::MAX;
+        // As long as it takes our last words, and not too slowly, it may; the moment begins when they are out.
+        if connection.out.taken_in_time().is_none() {
+            connection.clock.until_ms = u64::MAX;
+        }
         connection.unread = Box::default();
         connection.waiting.clear();
         connection.awaits_service = false;
@@ -147,6 +212,7 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn say_goodbye(&mut self, key: usize) {
         let mut seq = self.position_of(key) - 1;
         let (epoch, retry) = (self.hub.epoch, self.hub.limits.retry);
+        let retry_after = self.retry_after(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(first) = connection.replay.as_ref().and_then(|replay| replay.unsent_of_stream()) {
             seq = first - 1;
@@ -156,15 +222,14 @@ impl<L: Link> EventLoop<L> {
                 push_close(connection.out.tail(), close::GOING_AWAY, &format!("{epoch}-{seq}"))
             }
             Session::Sse => {
-                // Spread over one more retry time, so that they do not all come back at once.
-                let retry_ms = retry.as_millis() as u32;
-                let jitter = (key as u32).wrapping_mul(JITTER) % retry_ms.max(1);
-                self.tell_retry(key, retry_ms + jitter);
+                // Over one more retry time, so that they do not all come back at once.
+                let retry_ms = retry.as_millis() as u64;
+                self.tell_retry(key, spread(self.seed_of(key), retry_ms..=retry_ms * 2) as u32);
                 self.tell_cursor(key, seq);
             }
             Session::Http(reader) if reader.standing(connection.unread.len()) != Standing::Idle => {
-                let answer =
-                    problem(503, "draining", "The server is shutting down.").header("Retry-After", "1");
+                let answer = problem(503, "draining", "The server is shutting down.")
+                    .header("Retry-After", retry_after);
                 let context =
                     ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
                 answer.write_to(connection.out.tail(), &context);
@@ -203,10 +268,19 @@ impl<L: Link> EventLoop<L> {
     /// Takes a connection out of everything.
     pub(super) fn remove(&mut self, key: usize) {
         self.end_subscriptions(key);
-        match self.connections.try_remove(key) {
-            Some(connection) if connection.has_place => self.hub.close_connection(),
-            Some(_) => self.turned_away -= 1,
-            None => {}
+        let Some(connection) = self.connections.try_remove(key) else { return };
+        let (door, admission) = (connection.door, &self.hub.admission);
+        self.operators -= usize::from(door == Door::Admin);
+        if connection.has_place {
+            admission.leave(door);
+        } else {
+            admission.forget(door);
+        }
+        // Most servers count no addresses.
+        if !self.addresses.is_empty()
+            && let Some(address) = self.addresses.remove(&key)
+        {
+            admission.leave_from(address);
         }
     }
 
@@ -235,8 +309,14 @@ impl<L: Link> EventLoop<L> {
 /// Connections for which the list of those whose reminder has come keeps its memory.
 const DUE_KEPT: usize = 1024;
 
-/// Spreads neighbouring numbers.
-const JITTER: u32 = 2_654_435_761;
+/// Where there is no place for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// All are taken.
+    Anywhere,
+    /// Its address has as many as one may have.
+    ForAddress,
+}
 
 impl<L> Connection<L> {
     /// Bytes went out, or none did although there were some: keeps the books of stalling and of pings.

@@ -29,7 +29,8 @@ mod timers;
 mod waiting;
 mod watch;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arcstr::ArcStr;
@@ -114,8 +115,10 @@ pub struct EventLoop<L> {
     stage: Stage,
     /// Events handed to the kernel.
     delivered: u64,
-    /// Connections that are being told that there is no place for them.
-    turned_away: usize,
+    /// The addresses of connections, while there is a bound on those of one.
+    addresses: HashMap<usize, IpAddr, foldhash::fast::RandomState>,
+    /// Operators' connections.
+    operators: usize,
     /// Requests whose answer comes from elsewhere.
     services_due: usize,
     /// Requests that wait until events were handed to the kernel.
@@ -200,7 +203,8 @@ impl<L: Link> EventLoop<L> {
             }),
             stage: Stage::Serving,
             delivered: 0,
-            turned_away: 0,
+            addresses: HashMap::default(),
+            operators: 0,
             services_due: 0,
             delivery_waits: Vec::new(),
             own_events: OwnEvents::default(),
@@ -228,15 +232,15 @@ impl<L: Link> EventLoop<L> {
         make_link: impl FnOnce(ConnectionId) -> L,
     ) -> ConnectionId {
         self.now = now;
-        let has_place = self.hub.open_connection();
         let entry = self.connections.vacant_entry();
         let id = ConnectionId::new(entry.key(), self.next_generation);
         let key = entry.key();
         self.next_generation = self.next_generation.wrapping_add(1);
         let link = make_link(id);
         entry.insert(Connection::new(link, id.generation(), door, self.now.mono_ms, &self.hub.limits));
-        if !has_place {
-            self.turn_away(key);
+        self.operators += usize::from(door == Door::Admin);
+        if let Err(no_place) = self.give_place(key) {
+            self.turn_away(key, no_place);
         }
         self.remind(key);
         id
@@ -330,22 +334,16 @@ impl<L: Link> EventLoop<L> {
         self.fan_out.skip_to(routed);
     }
 
-    /// Whether a drain has come to its end: goodbye was said, and everybody is gone.
+    /// Whether a drain has come to its end: goodbye was said, and everybody is gone but operators, who may look on.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Leaving { .. } | Stage::Left) && self.connections.is_empty()
+        matches!(self.stage, Stage::Leaving { .. } | Stage::Left) && self.connections.len() == self.operators
     }
 
     /// Connections of this loop.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.len()
-    }
-
-    /// Whether so many connections are being turned away that further ones should wait to be accepted.
-    #[must_use]
-    pub fn is_crowded(&self) -> bool {
-        TURNED_AWAY_MAX <= self.turned_away
     }
 
     /// Events handed to the kernel by this loop so far.
@@ -428,9 +426,6 @@ impl<L: Link> EventLoop<L> {
         }
     }
 }
-
-/// Connections that may be on their way out for want of a place, per loop: they hold descriptors that nobody counts.
-const TURNED_AWAY_MAX: usize = 64;
 
 /// How often a draining loop looks whether the others are done, in milliseconds.
 const DRAIN_LOOK_MS: u64 = 10;

@@ -184,6 +184,16 @@ impl<L: Link> EventLoop<L> {
             gauge("oldest", log.oldest(), "Oldest sequence number that is held."),
             gauge("published", published, "Next sequence number to be published."),
             gauge("connections", hub.connections() as u64, "Connections of every kind."),
+            total(
+                "connections_turned_away",
+                hub.admission.turned_away_total(),
+                "Connections for which there was no place.",
+            ),
+            total(
+                "accept_failures",
+                counters.accept_failures(),
+                "Times that the system had no descriptor for a connection, or could not say whether one waits.",
+            ),
             gauge("streams", counters.streams(), "WebSocket and server-sent-event streams."),
             total("streams_opened", counters.streams_total(), "Streams ever opened."),
             gauge("subscriptions", counters.subscriptions(), "Subscriptions held."),

@@ -8,7 +8,7 @@ use super::connection::{Connection, Delivery, Details, NO_MARK, Older, Replay, S
 use super::{EventLoop, Link};
 use crate::log::Form;
 use crate::reader::{Selector, Sieve, Start, Subscription, newest, start};
-use crate::session::command::limit_message;
+use crate::session::command::{filter_limit_message, limit_message};
 use crate::session::dialect::guts;
 use crate::session::http::Flow;
 use crate::session::reply;
@@ -20,6 +20,7 @@ use crate::words::channel::Pattern;
 use crate::words::cursor::{Gap, Since};
 use crate::words::dialect::Dialect;
 use crate::words::filter::Filter;
+use crate::words::spread::spread;
 
 /// A command to subscribe, as far as the loop is concerned.
 pub(super) struct Subscribing<'a> {
@@ -75,7 +76,7 @@ impl<L: Link> EventLoop<L> {
         details: Details,
         context: ResponseContext,
     ) -> Flow {
-        let retry_ms = self.hub.limits.retry.as_millis() as u32;
+        let retry_ms = self.retry_ms(key, wish.dialect);
         let filter = self.interned(wish.filter);
         let position = self.newest_position();
         let mut subscriptions: SmallVec<[Subscription; 1]> = SmallVec::new();
@@ -124,6 +125,16 @@ impl<L: Link> EventLoop<L> {
         Flow::Stop
     }
 
+    /// When an event stream of this dialect shall come back after it was cut off, in milliseconds.
+    fn retry_ms(&self, key: usize, dialect: Dialect) -> u32 {
+        let limits = &self.hub.limits;
+        let (retry_ms, spread_ms) = (limits.retry.as_millis() as u64, limits.retry_spread.as_millis() as u64);
+        if dialect == Dialect::Engram {
+            return retry_ms as u32;
+        }
+        spread(self.seed_of(key), retry_ms - spread_ms..=retry_ms + spread_ms) as u32
+    }
+
     /// From now on the connection lives by other deadlines, and gets announcements.
     fn begin_stream(&mut self, key: usize, details: Details) {
         let now_ms = self.now.mono_ms;
@@ -148,8 +159,19 @@ impl<L: Link> EventLoop<L> {
     /// the answer names: everything after it follows. What is asked for from further back comes before that answer, in
     /// a bracket of its own, unless it is the beginning of the stream.
     pub(super) fn subscribe(&mut self, key: usize, order: Subscribing<'_>) {
-        self.stand_apart(key);
         let Subscribing { wanted, since, last, id, .. } = order;
+        if let Some(filter) = &order.filter
+            && self.exceeds_filters(
+                key,
+                filter,
+                |held| wanted.iter().any(|(new, _)| *new == held.pattern),
+                true,
+            )
+        {
+            let message = filter_limit_message(&self.hub.limits);
+            return self.refuse(key, "filter_limit", &message, id);
+        }
+        self.stand_apart(key);
         let filter = order.filter.and_then(|filter| self.interned(filter));
         let position = self.position_of(key);
         let Some(connection) = self.connections.get(key) else { return };
@@ -295,6 +317,14 @@ impl<L: Link> EventLoop<L> {
 
     /// Sets what must be true of every event from the connection's position on.
     pub(super) fn set_filter(&mut self, key: usize, filter: Filter, id: Option<&str>) {
+        if self.exceeds_filters(key, &filter, |_| false, false) {
+            let message = filter_limit_message(&self.hub.limits);
+            // Its clients are never answered; the filter stays, as with everything that is not understood.
+            if self.dialect_of(key) != Dialect::Engram {
+                self.refuse(key, "filter_limit", &message, id);
+            }
+            return;
+        }
         self.stand_apart(key);
         let filter = self.interned(filter);
         let position = self.position_of(key);
@@ -325,6 +355,28 @@ impl<L: Link> EventLoop<L> {
         if self.dialect_of(key) != Dialect::Engram {
             self.say(key, &reply::filtered(position - 1, id));
         }
+    }
+
+    /// Whether a connection would have too many bytes of filters with `new` besides those it has, less those of
+    /// subscriptions that `goes` away and, unless it `stays`, its own. Equal ones are kept, and count, once.
+    fn exceeds_filters(
+        &self,
+        key: usize,
+        new: &Filter,
+        goes: impl Fn(&Subscription) -> bool,
+        stays: bool,
+    ) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
+        let own = connection.filter.iter().filter(|_| stays);
+        let others = connection.subscriptions.iter().filter(|held| !goes(held));
+        let mut kept: SmallVec<[&Filter; 8]> = SmallVec::new();
+        kept.push(new);
+        for filter in own.chain(others.filter_map(|held| held.filter.as_ref())) {
+            if !kept.iter().any(|known| std::ptr::eq(*known, &**filter)) {
+                kept.push(filter);
+            }
+        }
+        self.hub.limits.filter_bytes_max < kept.into_iter().map(Filter::bytes).sum()
     }
 
     /// The dialect that the connection speaks.

@@ -8,6 +8,7 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clock::Clock;
+use super::listener::{Listener, Refused, Reserve};
 use super::socket::TcpLink;
 use crate::event_loop::{ConnectionId, EventLoop, Now};
 use crate::hub::Hub;
@@ -20,18 +21,10 @@ pub(super) struct Driver {
     poll: Poll,
     event_loop: EventLoop<TcpLink>,
     clock: Clock,
-    listeners: Vec<Listener>,
+    listeners: Vec<Option<Listener>>,
+    reserve: Reserve,
     /// When the drain ends, whatever is left.
     drain_end_ms: Option<u64>,
-}
-
-struct Listener {
-    socket: TcpListener,
-    door: Door,
-    /// Connections may wait; edges do not tell twice.
-    pending: bool,
-    /// Not before this, after the system refused us a descriptor.
-    not_before_ms: u64,
 }
 
 /// The waker's token; listeners stand right below it, connections count from 0.
@@ -43,8 +36,8 @@ const EVENTS: usize = 1024;
 /// Connections accepted in one turn from one listener.
 const ACCEPTS_PER_TURN: usize = 256;
 
-/// How long to leave a listener alone when the system has no descriptor for us.
-const ACCEPT_PAUSE_MS: u64 = 100;
+/// How often to look whether those who are being turned away are gone, in milliseconds: another loop's are gone unnoticed.
+const CROWD_LOOK_MS: u64 = 20;
 
 /// A poll, and what wakes it.
 pub(super) fn new_poll() -> io::Result<(Poll, Arc<Waker>)> {
@@ -61,19 +54,25 @@ impl Driver {
         event_loop: EventLoop<TcpLink>,
         clock: Clock,
     ) -> io::Result<Driver> {
-        Ok(Driver { hub, index, poll, event_loop, clock, listeners: Vec::new(), drain_end_ms: None })
+        let (listeners, reserve) = (Vec::new(), Reserve::new());
+        Ok(Driver { hub, index, poll, event_loop, clock, listeners, reserve, drain_end_ms: None })
     }
 
     /// Accepts connections of `socket` too.
     pub(super) fn listen(&mut self, mut socket: TcpListener, door: Door) -> io::Result<()> {
         let token = Token(WAKER.0 - 1 - self.listeners.len());
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.push(Listener { socket, door, pending: true, not_before_ms: 0 });
+        self.listeners.push(Some(Listener::new(socket, door)));
         Ok(())
     }
 
     /// Turns until the drain is over.
     pub(super) fn run(mut self) {
+        self.turn_to_the_end();
+        self.hub.leave_loop();
+    }
+
+    fn turn_to_the_end(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             let slept = self.sleep(&mut events);
@@ -86,7 +85,7 @@ impl Driver {
                     continue;
                 }
                 match self.listeners.get_mut(WAKER.0 - 1 - token.0) {
-                    Some(listener) => listener.pending = true,
+                    Some(place) => place.iter_mut().for_each(Listener::ring),
                     None => {
                         let id = ConnectionId(token.0 as u64);
                         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
@@ -100,7 +99,8 @@ impl Driver {
             }
             let now = self.clock.now();
             if self.hub.is_draining() {
-                self.listeners.clear();
+                // Operators may watch it: theirs stays open to the end.
+                self.close_public_doors();
                 let deadline = self.hub.limits.drain_deadline.as_millis() as u64;
                 let end_ms = *self.drain_end_ms.get_or_insert(now.mono_ms + deadline);
                 if end_ms <= now.mono_ms {
@@ -110,8 +110,22 @@ impl Driver {
             self.accept(now);
             self.event_loop.turn(now);
             // Before it sleeps: nothing would wake it then but the end of the drain's time.
-            if self.event_loop.is_done() {
+            if self.is_done() {
                 return;
+            }
+        }
+    }
+
+    /// Whether there is nothing more to do. Who has the operators' door keeps it open until the other loops have ended.
+    fn is_done(&self) -> bool {
+        self.event_loop.is_done() && (self.listeners.iter().all(Option::is_none) || self.hub.is_last_loop())
+    }
+
+    /// Their places stay, since tokens count them.
+    fn close_public_doors(&mut self) {
+        for place in &mut self.listeners {
+            if place.as_ref().is_some_and(|listener| listener.door == Door::Public) {
+                *place = None;
             }
         }
     }
@@ -119,19 +133,19 @@ impl Driver {
     /// Waits for something to do; returns whether the loop really lay down, with nothing to do.
     fn sleep(&mut self, events: &mut Events) -> bool {
         let now_ms = self.clock.now().mono_ms;
-        let accept_ms = self
-            .listeners
-            .iter()
-            .filter(|listener| listener.pending)
-            .map(|listener| listener.not_before_ms)
-            .min();
+        let due_ms = |listener: &Listener| {
+            let is_crowded = self.hub.admission.is_crowded(listener.door);
+            let earliest_ms = if is_crowded { now_ms + CROWD_LOOK_MS } else { 0 };
+            listener.due_ms().map(|due_ms| due_ms.max(earliest_ms))
+        };
+        let accept_ms = self.listeners.iter().flatten().filter_map(due_ms).min();
         let bell = &self.hub.desks()[self.index].bell;
         let mut lay_down = false;
         let mut timeout = Some(Duration::ZERO);
         if !self.event_loop.has_work() {
             bell.lie_down();
             // The look after lying down is what makes it impossible to miss a ring.
-            lay_down = !self.event_loop.has_work();
+            lay_down = !self.event_loop.has_work() && !self.is_done();
             if lay_down {
                 let deadline =
                     self.event_loop.deadline_ms().into_iter().chain(accept_ms).chain(self.drain_end_ms).min();
@@ -148,17 +162,17 @@ impl Driver {
 
     /// Accepts what waits, within a budget.
     fn accept(&mut self, now: Now) {
-        for listener in &mut self.listeners {
-            if !listener.pending || now.mono_ms < listener.not_before_ms {
+        for listener in self.listeners.iter_mut().flatten() {
+            if !listener.is_due(now.mono_ms) {
                 continue;
             }
             for _ in 0..ACCEPTS_PER_TURN {
-                if self.event_loop.is_crowded() {
-                    listener.not_before_ms = now.mono_ms + ACCEPT_PAUSE_MS;
+                if self.hub.admission.is_crowded(listener.door) {
                     break;
                 }
                 match listener.socket.accept() {
                     Ok((mut stream, _)) => {
+                        listener.note_success();
                         let registry = self.poll.registry();
                         self.event_loop.accept(listener.door, now, |id| {
                             // Both interests once: never touched again. It fails only for want of kernel memory, and
@@ -169,18 +183,32 @@ impl Driver {
                         });
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        listener.pending = false;
+                        listener.note_empty();
                         break;
                     }
                     Err(error) if is_of_the_peer(&error) => {}
-                    Err(_) => {
-                        listener.not_before_ms = now.mono_ms + ACCEPT_PAUSE_MS;
+                    Err(error) => {
+                        self.hub.counters.fail_to_accept();
+                        let refused = match is_out_of_descriptors(&error) {
+                            true => self.reserve.turn_away(&listener.socket, now.mono_ms),
+                            false => Refused::Nobody,
+                        };
+                        match refused {
+                            Refused::One => continue,
+                            Refused::All => listener.note_empty(),
+                            Refused::Nobody => listener.back_off(now.mono_ms),
+                        }
                         break;
                     }
                 }
             }
         }
     }
+}
+
+/// Whether the process, or the system, has as many descriptors as it may.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Whether only the connection that was about to be accepted is concerned.

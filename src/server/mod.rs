@@ -3,6 +3,7 @@
 mod clock;
 mod demo;
 mod driver;
+mod listener;
 mod socket;
 
 use std::io;

@@ -261,6 +261,12 @@ pub fn limit_message(limits: &Limits) -> String {
     format!("subscription limit exceeded: max {} subscriptions", limits.subscriptions_max)
 }
 
+/// What is said to who has filters of more bytes than one connection may have.
+#[must_use]
+pub fn filter_limit_message(limits: &Limits) -> String {
+    format!("filter limit exceeded: max {} bytes of filters", limits.filter_bytes_max)
+}
+
 /// A cursor may come as a string or as a bare number.
 fn since_of(raw: &RawValue) -> Result<Since, String> {
     let text: Cow<'_, str> = match serde_json::from_str::<String>(raw.get()) {

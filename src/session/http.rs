@@ -5,7 +5,7 @@
 //! # Bounds         a head that waits for its body, and the body so far: the limits of both
 
 use crate::wire::http::{BodyDecoder, BodyKind, HeadLimits, HeadScanner, HttpError, KnownHead, RequestHead};
-use crate::words::limits::{HEADERS_MAX, Limits};
+use crate::words::limits::Limits;
 
 /// The reading side of an HTTP connection.
 #[derive(Debug, Default)]
@@ -178,7 +178,7 @@ fn head_limits(limits: &Limits) -> HeadLimits {
     HeadLimits {
         line_bytes_max: limits.request_line_bytes_max,
         head_bytes_max: limits.head_bytes_max,
-        headers_max: HEADERS_MAX,
+        headers_max: limits.headers_max,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::notify;
 use crate::sequencer::{Before, IdempotencyKey, Publication};
 use crate::wire::http::{HttpError, Method, RequestHead, Response, problem, query_pairs};
 use crate::words::channel::{Channel, Pattern};
+pub use crate::words::door::Door;
 use crate::words::limits::Limits;
 use crate::words::workspace::Workspace;
 
@@ -109,15 +110,6 @@ pub enum Health {
     Live,
     /// Does it take work?
     Ready,
-}
-
-/// Which listener a request came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// The one for everybody.
-    Public,
-    /// The one for operators.
-    Admin,
 }
 
 /// Understands a request with its whole body. What `openings` and the head's note remember makes no difference but in

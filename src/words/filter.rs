@@ -62,6 +62,14 @@ impl Filter {
         of_kind && self.passes_ids(labels) && with_tag()
     }
 
+    /// What it costs to keep, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let lists = [&self.kinds, &self.ids, &self.tags];
+        let words = lists.into_iter().flatten().flat_map(Words::iter);
+        size_of::<Filter>() + words.map(|word| size_of::<Box<str>>() + word.len()).sum::<usize>()
+    }
+
     fn passes_ids(&self, labels: Labels<'_>) -> bool {
         let Some(ids) = &self.ids else { return true };
         let mut own = labels.ids().peekable();

@@ -3,6 +3,7 @@
 //! Anything that can grow is bounded here. At a bound the server refuses (an HTTP status, an error code), moves the
 //! reader on (a gap), or disconnects (a WebSocket close code): the comment of each says which.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::channel::{ChannelError, namespace_of};
@@ -20,10 +21,20 @@ pub struct Limits {
     /// Channels with events in the log. Beyond it a publish on a new channel is refused with 503.
     pub channels_max: usize,
 
-    /// Connections at once, over all loops. Beyond it a connection is answered 503 with `Retry-After` and closed.
+    /// Connections at once at the public door, over all loops. Beyond it a connection is answered 503 with `Retry-After`
+    /// and closed.
     pub connections_max: usize,
+    /// The same at the operators' door.
+    pub admin_connections_max: usize,
+    /// Connections at once from one address at the public door; of IPv6 its network of 64 bits counts. Beyond it a
+    /// connection is answered 429 with `Retry-After` and closed. 0: as many as there are places, for behind a proxy all
+    /// clients have one address.
+    pub connections_per_address_max: usize,
     /// Subscriptions of one connection. Beyond it the command is refused with `subscription_limit`.
     pub subscriptions_max: usize,
+    /// Bytes of all filters of one connection, its own and those of its subscriptions. Beyond it: 400, error
+    /// `filter_limit`.
+    pub filter_bytes_max: usize,
 
     /// Namespaces that there are besides `repo`, `user`, `org` and `memory`; any, if nothing is said. Others: 400, error
     /// `bad_channel`.
@@ -40,6 +51,8 @@ pub struct Limits {
     pub request_line_bytes_max: usize,
     /// Request head. Beyond it: 431.
     pub head_bytes_max: usize,
+    /// Header fields of a request, at most 64. Beyond it: 431.
+    pub headers_max: usize,
     /// Request body, and one inbound WebSocket message. Beyond it: 413, close 1009.
     pub body_bytes_max: usize,
     /// One event's `data`. Beyond it: 413, error `event_too_large`.
@@ -91,6 +104,9 @@ pub struct Limits {
     pub head_deadline: Duration,
     /// From the end of the head to the end of the body. Beyond it: 408.
     pub body_deadline: Duration,
+    /// How long a peer may take for [`ANSWER_BYTES_MIN`] of answers that wait for it, unless fewer wait. Beyond it, it is
+    /// disconnected.
+    pub answer_deadline: Duration,
     /// How long a kept-alive connection may be without a request before it is closed.
     pub keep_alive: Duration,
     /// From the first frame of a WebSocket message to its last. Beyond it: close 1008.
@@ -109,6 +125,9 @@ pub struct Limits {
     pub drain_deadline: Duration,
     /// The reconnect time that a server-sent-event stream begins with.
     pub retry: Duration,
+    /// How much earlier or later than that single streams are told to come back, so that they do not all come at once; at
+    /// most as much as that. In the dialect `engram`, which fixes the time, none is.
+    pub retry_spread: Duration,
 }
 
 impl Limits {
@@ -138,8 +157,21 @@ impl Limits {
         if EVENT_BYTES_CEILING < self.event_bytes_max {
             return Err("an event's data may have at most 8 MiB");
         }
-        if self.connections_max == 0 || self.subscriptions_max == 0 || self.ingest_items_max == 0 {
+        let connections = [self.connections_max, self.admin_connections_max];
+        if connections.contains(&0) || self.subscriptions_max == 0 || self.ingest_items_max == 0 {
             return Err("connections, subscriptions and waiting submissions must be allowed at least once");
+        }
+        if HEADERS_CEILING < self.headers_max {
+            return Err("a request may have at most 64 header fields");
+        }
+        if self.retry < self.retry_spread {
+            return Err("the spread of the reconnect time may be at most as long as that");
+        }
+        if HEAD_BYTES_CEILING < self.head_bytes_max || BODY_BYTES_CEILING < self.body_bytes_max {
+            return Err("a request's head may have at most 65535 bytes, and its body 1 GiB");
+        }
+        if INGEST_ITEMS_CEILING < self.ingest_items_max {
+            return Err("at most 1048576 submissions may wait");
         }
         if self.fanout_turn_connections_max == 0 {
             return Err("a loop must write to one connection in a turn at least");
@@ -165,13 +197,17 @@ impl Default for Limits {
             retain_age: None,
             channels_max: 1 << 20,
             connections_max: 100_000,
+            admin_connections_max: 64,
+            connections_per_address_max: 0,
             subscriptions_max: 100,
+            filter_bytes_max: 256 << 10,
             namespaces: None,
             taps_max: 1024,
             clients_max: 10_000,
             custom_kinds: Vec::new(),
             request_line_bytes_max: 4096,
             head_bytes_max: 8192,
+            headers_max: HEADERS_CEILING,
             body_bytes_max: 1 << 20,
             event_bytes_max: 256 << 10,
             batch_events_max: 1000,
@@ -195,6 +231,7 @@ impl Default for Limits {
             notification_page_max: 200,
             head_deadline: Duration::from_secs(5),
             body_deadline: Duration::from_secs(10),
+            answer_deadline: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             message_deadline: Duration::from_secs(5),
             ping_every: Duration::from_secs(25),
@@ -204,6 +241,7 @@ impl Default for Limits {
             linger_max: Duration::from_secs(2),
             drain_deadline: Duration::from_secs(10),
             retry: Duration::from_secs(3),
+            retry_spread: Duration::from_secs(1),
         }
     }
 }
@@ -214,8 +252,23 @@ const BUILT_IN_NAMESPACES: &[&str] = &["repo", "user", "org", "memory", "sys", "
 /// The most that [`Limits::event_bytes_max`] may be: a frame is addressed by 24 bits.
 pub const EVENT_BYTES_CEILING: usize = 8 << 20;
 
-/// Headers in a request head. Beyond it: 431.
-pub const HEADERS_MAX: usize = 64;
+/// The most that [`Limits::head_bytes_max`] may be: places in it are 16 bits.
+pub const HEAD_BYTES_CEILING: usize = 65_535;
+
+/// The most that [`Limits::body_bytes_max`] may be.
+pub const BODY_BYTES_CEILING: usize = 1 << 30;
+
+/// The most that [`Limits::ingest_items_max`] may be: there is a place for each from the start.
+pub const INGEST_ITEMS_CEILING: usize = 1 << 20;
+
+/// The most that [`Limits::headers_max`] may be: where they lie is kept on the stack.
+pub const HEADERS_CEILING: usize = 64;
+
+/// Seconds after which somebody for whom there is no room just now is told to try again: each some other of these.
+pub const RETRY_AFTER_SECONDS: RangeInclusive<u64> = 1..=5;
+
+/// Bytes of answers that a peer must take in [`Limits::answer_deadline`]: half a KiB a second is slower than any line.
+pub const ANSWER_BYTES_MIN: u32 = 16 << 10;
 
 /// Levels of nesting in a JSON text that is published. Beyond it: 400.
 pub const JSON_DEPTH_MAX: usize = 128;

@@ -3,9 +3,12 @@
 pub mod channel;
 pub mod cursor;
 pub mod dialect;
+pub mod door;
 pub mod filter;
 pub mod kind;
 pub mod labels;
 pub mod limits;
+pub mod spread;
 pub mod subject;
 pub mod workspace;
+pub mod worst_case;

@@ -140,7 +140,9 @@ impl Stream {
             assert!(block.id.is_none() && block.data.is_none(), "{block:?}");
             let retry: u128 = retry.parse().expect("milliseconds");
             if self.phase == Phase::Retry {
-                assert_eq!(retry, context.hub.limits.retry.as_millis());
+                let (middle, spread) = (context.hub.limits.retry, context.hub.limits.retry_spread);
+                let spread = if self.dialect == Dialect::Engram { 0 } else { spread.as_millis() };
+                assert!(middle.as_millis().abs_diff(retry) <= spread, "{}: {retry}", receiver.name);
                 self.phase = Phase::First;
                 match (&self.since, self.dialect) {
                     (Since::Last(count), _) => receiver.subscribed_newest(&context, &self.texts, *count),

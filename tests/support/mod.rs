@@ -49,7 +49,8 @@ pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn prepare(stream: &TcpStream) {
+/// Sees to it that reads and writes fail after [`PATIENCE`].
+pub(crate) fn prepare(stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -29,7 +29,21 @@ pub(crate) fn fanfare() -> Command {
 impl ServerProcess {
     /// Starts a server on free ports, with `flags` besides.
     pub(crate) fn start(flags: &[&str]) -> ServerProcess {
-        let mut child = fanfare()
+        ServerProcess::start_under(&[], flags)
+    }
+
+    /// The same, run by another program, such as one that limits what it may have.
+    pub(crate) fn start_under(runner: &[&str], flags: &[&str]) -> ServerProcess {
+        let mut command = match runner {
+            [] => fanfare(),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+                command.args(arguments).arg(env!("CARGO_BIN_EXE_fanfare"));
+                command
+            }
+        };
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             // A machine that is busy with something else is no overload.
             .args(["--fanout-backlog-max", "1m"])
