@@ -12,6 +12,7 @@ const feed: Feed = connect({
   since: 'earliest',
   transport: 'auto',
   filter: { event_types: ['pr_opened'], ids: [7, 'x'], tags: [], workspace: 'w' },
+  onSlow: 'latest',
   token: async (reason) => (reason === 'unauthorized' ? 'new' : null),
   signal: AbortSignal.timeout(1000),
   retryBaseMs: 1,
@@ -58,6 +59,8 @@ export async function use(): Promise<void> {
 
 // @ts-expect-error there is no such transport
 connect({ transport: 'pigeon' });
+// @ts-expect-error there is no such policy
+connect({ onSlow: 'skip' });
 // @ts-expect-error there is no such option
 connect({ channel: 't:a' });
 // @ts-expect-error a filter has no such member

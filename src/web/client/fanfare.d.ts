@@ -29,6 +29,8 @@ export interface FeedOptions {
   transport?: Transport | 'auto';
   /** What to receive of the channels; everything unless given. */
   filter?: Filter | null;
+  /** What the server does when this client is too slow; as the server is set unless given. */
+  onSlow?: OnSlow;
   /** The access token, or what gives it. It is asked again when the server has refused the token before. */
   token?: string | null | ((reason: TokenReason) => string | null | Promise<string | null>);
   /** Closes the feed. */
@@ -46,6 +48,12 @@ export interface FeedOptions {
 }
 
 export type Transport = 'ws' | 'sse';
+
+/**
+ * `gap`: everything that is still held follows. `latest`: only the newest event of each channel and entity, behind a gap
+ * of the cause `skipped`. `close`: the connection ends, and the feed connects again.
+ */
+export type OnSlow = 'gap' | 'latest' | 'close';
 
 /** Why a token is asked for: the first connection, a refusal of the last token, or `refreshToken`. */
 export type TokenReason = 'connect' | 'unauthorized' | 'refresh';
@@ -84,10 +92,11 @@ export interface Gap {
   to: number | null;
   /**
    * `lapped`: overtaken while this client was slow. `evicted`: no longer held. `epoch`: `old` belongs to another log.
-   * `skipped`: left out, as was asked for.
+   * `skipped`: thinned out, as `onSlow` asked for: the events of the range that were kept follow this gap, and its
+   * `cursor` is the place before it.
    */
   cause: 'lapped' | 'evicted' | 'epoch' | 'skipped' | (string & {});
-  /** How many events of these channels are among them, where that is known. */
+  /** How many events of these channels are missing, where that is known. */
   matched?: number;
   /** The cursor after which everything of the other log is missing. */
   old?: string;

@@ -204,7 +204,7 @@ class Feed extends EventTarget {
   #askFor(link, addition) {
     const { channels, since } = addition;
     if (channels.size === 0) return this.#confirm(addition, null);
-    const command = { type: 'subscribe', channels: [...channels], since: since ?? undefined };
+    const command = this.#subscribing(channels, since);
     this.#ask(link, command, {
       answers: channels.size,
       done: (place) => this.#confirm(addition, place),
@@ -212,6 +212,12 @@ class Feed extends EventTarget {
       // It is asked for again on the next connection.
       lost: () => {},
     });
+  }
+
+  #subscribing(channels, since) {
+    // What is `undefined` is left out of the JSON.
+    const { onSlow } = this.#options;
+    return { type: 'subscribe', channels: [...channels], since: since ?? undefined, on_slow: onSlow };
   }
 
   /** From `place` on the channels are there: that is where everything that was held has got to, too. */
@@ -280,7 +286,7 @@ class Feed extends EventTarget {
     if (this.#held.size === 0) {
       this.#entered(link);
     } else {
-      const command = { type: 'subscribe', channels: [...this.#held], since: this.#since ?? undefined };
+      const command = this.#subscribing(this.#held, this.#since);
       const done = (place) => {
         // With a number to resume from, what lies between it and here is still to come, as events or as a gap.
         if (!hasNumber(this.#since)) this.#moveTo(place);
@@ -383,6 +389,7 @@ class Feed extends EventTarget {
       for (const each of listOf(value, '')) address.searchParams.append(name, each);
     }
     if (since !== null) address.searchParams.set('last_event_id', since);
+    if (this.#options.onSlow !== undefined) address.searchParams.set('on_slow', this.#options.onSlow);
     // Without names, because a listener for each would need every custom kind in advance.
     address.searchParams.set('unnamed', '');
     const headers = { accept: 'text/event-stream' };
@@ -568,7 +575,7 @@ class Feed extends EventTarget {
         break;
       case 'gap':
         if (link.replay !== null) this.#takeReplayed(link, message, message.to);
-        else this.#takeGap(message, at(message.to ?? link.base));
+        else this.#takeGap(message, at(resumeAfter(message) ?? link.base));
         break;
       case 'system':
         if (message.seq === undefined || link.replay !== null) this.#pass(message, null);
@@ -811,10 +818,11 @@ function restingLink() {
   };
 }
 
-function checked({ url, token, transport = 'auto', ...numbers }) {
+function checked({ url, token, transport = 'auto', onSlow, ...numbers }) {
   if (!TRANSPORTS.includes(transport)) throw new TypeError(`unknown transport ${transport}`);
+  if (onSlow !== undefined && !POLICIES.includes(onSlow)) throw new TypeError(`unknown policy ${onSlow}`);
   if (transport === 'ws' && typeof WebSocket === 'undefined') throw new TypeError('there is no WebSocket here');
-  const options = { url: new URL(url ?? '', globalThis.location?.href), token, transport };
+  const options = { url: new URL(url ?? '', globalThis.location?.href), token, transport, onSlow };
   for (const [name, [least, standard]] of Object.entries(NUMBERS)) {
     const value = numbers[name] ?? standard;
     if (!Number.isFinite(value) || value < least) throw new TypeError(`${name} is a number from ${least}`);
@@ -832,6 +840,11 @@ function listOf(values, empty) {
 
 function textOf(since) {
   return since === undefined || since === null ? null : String(since);
+}
+
+/** The number to resume after where this gap was the last to come. What is kept of a skipped range follows its gap. */
+function resumeAfter({ cause, from, to }) {
+  return cause === 'skipped' ? from - 1 : to;
 }
 
 /** The log and the number of a cursor, or nothing if the text is not a whole one. */
@@ -872,6 +885,7 @@ async function* textsOf(answer) {
 }
 
 const TRANSPORTS = ['auto', 'ws', 'sse'];
+const POLICIES = ['gap', 'latest', 'close'];
 const NO_WEBSOCKET = { code: 'no_websocket', message: 'The server answers, but no WebSocket opens.' };
 const OWN_EVENTS = ['event', 'gap', 'system', 'cursor', 'status', 'error'];
 
