@@ -1,6 +1,7 @@
 //! What is counted over all loops, beside what the log itself knows.
 
 use crate::sync::{AtomicU64, Ordering};
+use crate::words::cursor::GapCause;
 
 /// What one loop has sent, written by that loop alone.
 #[derive(Debug, Default)]
@@ -11,14 +12,27 @@ pub struct Traffic {
     pub sse_events: AtomicU64,
     /// Bytes handed to the kernel.
     pub bytes: AtomicU64,
-    /// Gaps told.
-    pub gaps: AtomicU64,
+    /// Gaps told, by [`GapCause::index`].
+    pub gaps: [AtomicU64; GapCause::ALL.len()],
+    /// Events left out by conflation.
+    pub skipped_events: AtomicU64,
+    /// Streams that are behind now.
+    pub lagging: AtomicU64,
+    /// Streams disconnected for being slow, as they had chosen.
+    pub closed_slow: AtomicU64,
+    /// Connections cut off because they took nothing for too long.
+    pub cut_stalled: AtomicU64,
 }
 
 impl Traffic {
     /// Adds to one of the counts. No read-modify-write: there is one writer.
     pub fn add(count: &AtomicU64, more: u64) {
         count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// Takes from one that goes up and down; as above.
+    pub fn take(count: &AtomicU64, less: u64) {
+        count.store(count.load(Ordering::Relaxed).wrapping_sub(less), Ordering::Relaxed);
     }
 }
 

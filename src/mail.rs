@@ -31,6 +31,8 @@ pub enum About {
     Clients {
         /// At most so many.
         limit: usize,
+        /// Those that are furthest behind, and these first.
+        by_lag: bool,
     },
     /// To disconnect somebody.
     Disconnect(Whom),
@@ -45,6 +47,9 @@ pub enum Whom {
     User(String),
 }
 
+/// Part of an answer: what to sort it by, and a JSON text.
+pub type Part = (u64, String);
+
 /// A question to every loop, and the answers so far.
 #[derive(Debug)]
 pub struct Question {
@@ -54,8 +59,9 @@ pub struct Question {
     pub asker: usize,
     /// What that loop knows the waiting connection by.
     pub token: u64,
-    /// A list of JSON texts for each loop that has answered. The lock is held for a push, by nobody who sends events.
-    parts: Mutex<Vec<String>>,
+    /// JSON texts of the loops that have answered, each with what to sort it by. The lock is held for a push, by nobody
+    /// who sends events.
+    parts: Mutex<Vec<Part>>,
     /// Loops that have not answered.
     left: AtomicUsize,
 }
@@ -69,7 +75,7 @@ impl Question {
 
     /// Adds what one loop answers; the last one gets all answers back, to put them together.
     #[must_use]
-    pub fn answer(&self, part: impl IntoIterator<Item = String>) -> Option<Vec<String>> {
+    pub fn answer(&self, part: impl IntoIterator<Item = Part>) -> Option<Vec<Part>> {
         let mut parts = self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         parts.extend(part);
         // The lock carries the parts; the count only says who was last.

@@ -51,8 +51,9 @@ fn seqs_of(items: Vec<Item>) -> Vec<u64> {
     items.into_iter().map(seq).collect()
 }
 
+/// A gap in which everything was wanted.
 fn lapped(from: u64, to: u64) -> Item {
-    Item::Gap(Gap { range: Some((from, to)), cause: GapCause::Lapped, old: None })
+    Item::Gap(Gap { matched: Some(to - from + 1), ..Gap::of((from, to), GapCause::Lapped) })
 }
 
 // What `engram` was tested for.
@@ -242,6 +243,12 @@ fn commands_are_answered_in_the_native_language() {
     check(
         r#"{"type":"list","id":"x"}"#,
         &[r#"{"type":"subscriptions","channels":["repo:a/b","user:x"],"seq":1,"epoch":"aaaaaaaa","id":"x"}"#],
+    );
+    check(
+        r#"{"type":"subscribe","channel":"user:x","on_slow":"latest","id":2}"#,
+        &[
+            r#"{"type":"error","code":"unsupported","message":"'on_slow' is for streams over a network","id":2}"#,
+        ],
     );
     check(
         r#"{"type":"subscribe","channel":"user:y"}"#,
@@ -658,11 +665,11 @@ fn a_tap_moves_where_it_is_told_to() {
     assert_eq!((tap.cursor(), seqs_of(drained(&mut tap))), (2, vec![3, 4, 5]));
     tap.seek(&Since::After { epoch: None, seq: 0 });
     let items = drained(&mut tap);
-    let evicted = Gap { range: Some((1, 2)), cause: GapCause::Evicted, old: None };
+    let evicted = Gap { matched: Some(2), ..Gap::of((1, 2), GapCause::Evicted) };
     assert_eq!(items[0], Item::Gap(evicted));
     assert_eq!(seqs_of(items[1..].to_vec()), [3, 4, 5]);
     tap.seek(&Since::After { epoch: Some("x".into()), seq: 4 });
-    let foreign = Gap { range: None, cause: GapCause::Epoch, old: Some("x-4".into()) };
+    let foreign = Gap::of_epoch("x-4".into());
     assert_eq!(drained(&mut tap)[0], Item::Gap(foreign));
     assert_eq!(tap.set_filter(kinds(&["push"])), 5);
     engine.emit("t:a", "k", &()).unwrap();

@@ -199,7 +199,9 @@ fn the_window_holds_exactly_what_it_is_told_to() {
         let gap = sse.next_data();
         assert_eq!(gap.event.as_deref(), Some("gap"));
         assert_eq!(gap.id, Some((first_held - 1).to_string()));
-        assert_eq!(gap.json(), json!({"type": "gap", "from": 1, "to": first_held - 1, "cause": "evicted"}));
+        let to = first_held - 1;
+        let expected = json!({"type": "gap", "from": 1, "to": to, "cause": "evicted", "matched": to});
+        assert_eq!(gap.json(), expected);
         assert_eq!(seq_ids(&mut sse, retain), (first_held..=published).collect::<Vec<_>>());
         assert_eq!(publish(&mut publisher, "memory_created", ""), published + 1);
         assert_eq!(seq_ids(&mut sse, 1), [published + 1]);

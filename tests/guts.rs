@@ -352,7 +352,9 @@ fn the_client_librarys_stream_resumes_and_is_told_of_gaps() {
     let mut sse = Sse::open(server.public, "/api/events?channel=repo:a/b", &cursor);
     let gap = sse.next_data();
     assert_eq!(gap.event, None);
-    assert_eq!(gap.json(), json!({"type": "gap", "from": first + 1, "to": first + 1, "cause": "evicted"}));
+    let missing = first + 1;
+    let expected = json!({"type": "gap", "from": missing, "to": missing, "cause": "evicted", "matched": 1});
+    assert_eq!(gap.json(), expected);
     assert_eq!(sse.next_json()["data"], 3);
 }
 

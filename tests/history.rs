@@ -117,7 +117,7 @@ fn what_has_left_the_window_is_a_gap_and_the_rest_follows() {
         assert_eq!(document.get("gap").cloned().unwrap_or_default(), gap, "{query}");
         assert_eq!(seq_of(&document["next"]), 350, "{query}");
     };
-    let evicted = json!({"type": "gap", "from": 11, "to": 250, "cause": "evicted"});
+    let evicted = json!({"type": "gap", "from": 11, "to": 250, "cause": "evicted", "matched": 240});
     check("channel=t:a&after=10", evicted, 251, 50);
     check("channel=t:a&after=250", Value::Null, 251, 50);
     check("channel=t:a&after=260", Value::Null, 261, 40);
@@ -191,7 +191,7 @@ fn without_a_window_there_is_no_history_but_a_gap() {
     publisher.publish_many("t:a", 3);
     let document = get(server.public, "/history?channel=t:a&after=0").json();
     assert_eq!(document["events"], json!([]));
-    assert_eq!(document["gap"], json!({"type": "gap", "from": 1, "to": 3, "cause": "evicted"}));
+    assert_eq!(document["gap"], json!({"type": "gap", "from": 1, "to": 3, "cause": "evicted", "matched": 3}));
     let document = get(server.public, "/history?channel=t:a&after=3").json();
     assert_eq!(document["complete"], true);
 }
@@ -280,14 +280,15 @@ fn what_is_too_old_leaves_and_is_told_as_a_gap() {
     let mut publisher = Publisher::connect(server.public);
     publisher.publish_many("t:a", 3);
     support::wait_until("they have left", || get(server.admin, "/stats").json()["oldest"] == 4);
-    let gap = json!({"type": "gap", "from": 2, "to": 3, "cause": "evicted"});
+    let gap = json!({"type": "gap", "from": 2, "to": 3, "cause": "evicted", "matched": 2});
     let document = get(server.public, "/history?channel=t:a&after=1").json();
     assert_eq!((&document["events"], &document["gap"]), (&json!([]), &gap));
     for (at, transport) in support::stream::TRANSPORTS.into_iter().enumerate() {
         let published = 4 + at as u64;
         support::wait_until("all have left", || get(server.admin, "/stats").json()["oldest"] == published);
         let mut stream = support::stream::Stream::open(transport, server.public, "t:a", "1");
-        let gap = json!({"type": "gap", "from": 2, "to": published - 1, "cause": "evicted"});
+        let to = published - 1;
+        let gap = json!({"type": "gap", "from": 2, "to": to, "cause": "evicted", "matched": to - 1});
         assert_eq!(stream.next(), gap, "{transport:?}");
         let seq = publisher.publish("t:a", "1");
         stream.assert_next([seq]);

@@ -205,6 +205,38 @@ fn a_gap_within_a_bracket_ends_with_it() {
 }
 
 #[test]
+fn a_message_whose_rest_lies_unread_has_not_taken_too_long() {
+    let mut scene = Scene::new(Limits { answers_bytes_high: 1, ..Limits::default() });
+    scene.take(usize::MAX);
+    scene.send(HANDSHAKE.as_bytes());
+    scene.turn();
+    scene.wire.borrow_mut().room = 0;
+    let command = br#"{"type":"list","id":"late"}"#;
+    scene.send(&frame(0x01, &command[..9]));
+    // Its answer is not taken, and until it is nothing more is read.
+    scene.send(&frame(0x89, b"are you there?"));
+    scene.send(&frame(0x80, &command[9..]));
+    // Beyond the deadline of a message, and not beyond that of a peer that takes nothing.
+    scene.now.mono_ms += scene.hub.limits.message_deadline.as_millis() as u64 + 1000;
+    scene.turn();
+    scene.take(usize::MAX);
+    assert_eq!(scene.messages(&["subscriptions"]).len(), 1, "it is answered");
+    assert_eq!(scene.event_loop.connections(), 1);
+}
+
+#[test]
+fn a_message_that_stands_still_has_taken_too_long() {
+    let mut scene = Scene::new(Limits::default());
+    scene.take(usize::MAX);
+    scene.send(HANDSHAKE.as_bytes());
+    scene.send(&frame(0x01, br#"{"type":"list""#));
+    scene.now.mono_ms += scene.hub.limits.message_deadline.as_millis() as u64 + 1000;
+    scene.turn();
+    let output = scene.wire.borrow().output.clone();
+    assert!(String::from_utf8_lossy(&output).contains("message took too long"));
+}
+
+#[test]
 fn a_drain_does_not_prolong_the_goodbye_of_who_does_not_close() {
     let mut scene = Scene::new(Limits::default());
     scene.take(usize::MAX);

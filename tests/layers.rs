@@ -13,7 +13,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("table", Some(&["words", "wire", "sync"])),
     ("reader", Some(&["words", "log"])),
     ("sequencer", Some(&["words", "wire::json", "sync", "log", "table"])),
-    ("counters", Some(&["sync"])),
+    ("counters", Some(&["words", "sync"])),
     ("presence", Some(&[])),
     ("admission", Some(&["words", "sync"])),
     ("mail", Some(&["wire", "sync"])),

@@ -373,7 +373,7 @@ fn what_is_cleared_is_a_gap_for_whoever_asks_for_it() {
         assert_eq!(answer.status, 200, "{body}: {}", answer.text());
         answer.json()
     };
-    let gap = |to: u64| json!({"type": "gap", "from": 3, "to": to, "cause": "evicted"});
+    let gap = |to: u64| json!({"type": "gap", "from": 3, "to": to, "cause": "evicted", "matched": to - 2});
     assert_eq!(clear(json!({"before": 5})), json!({"cleared": 4, "oldest": 5}));
     assert_eq!(clear(json!({"before": 5})), json!({"cleared": 0, "oldest": 5}), "it is gone already");
     assert_eq!(history(&server, "channel=t:a&after=2"), ((5..=10).collect(), gap(4)));
@@ -425,7 +425,9 @@ fn a_slow_reader_below_what_was_cleared_gets_its_gap_where_it_stands() {
         assert_eq!(message["seq"], expected);
         expected += 1;
     };
-    assert_eq!(gap, json!({"type": "gap", "from": expected, "to": published - 2, "cause": "lapped"}));
+    let (from, to) = (expected, published - 2);
+    let matched = to - from + 1;
+    assert_eq!(gap, json!({"type": "gap", "from": from, "to": to, "cause": "lapped", "matched": matched}));
     slow.assert_next([published - 1]);
 }
 

@@ -108,17 +108,22 @@ fn a_cursor_older_than_the_window_gets_its_exact_gap_and_then_the_rest() {
     let mut publisher = Publisher::connect(server.public);
     publisher.publish_many("t:a", 300);
     publisher.publish_many("t:b", 50);
-    let check =
-        |channels: &str, since: &str, gap: Option<(u64, u64)>, rest: std::ops::RangeInclusive<u64>| {
-            for transport in TRANSPORTS {
-                let mut stream = Stream::open(transport, server.public, channels, since);
-                if let Some((from, to)) = gap {
-                    let expected = json!({"type": "gap", "from": from, "to": to, "cause": "evicted"});
-                    assert_eq!(stream.next(), expected, "{channels} since {since}");
-                }
-                stream.assert_next(rest.clone());
+    let check = |channels: &str,
+                 since: &str,
+                 gap: Option<(u64, u64)>,
+                 rest: std::ops::RangeInclusive<u64>| {
+        for transport in TRANSPORTS {
+            let mut stream = Stream::open(transport, server.public, channels, since);
+            if let Some((from, to)) = gap {
+                // All that has left was of one channel.
+                let matched = to - from + 1;
+                let expected =
+                    json!({"type": "gap", "from": from, "to": to, "cause": "evicted", "matched": matched});
+                assert_eq!(stream.next(), expected, "{channels} since {since}");
             }
-        };
+            stream.assert_next(rest.clone());
+        }
+    };
     check("t:a", "10", Some((11, 250)), 251..=300);
     check("t:a", "249", Some((250, 250)), 251..=300);
     check("t:a", "250", None, 251..=300);

@@ -142,7 +142,7 @@ fn a_gap_is_an_event_whose_id_is_where_the_stream_goes_on() {
     let mut sse = Sse::open(server.public, "/events?channel=t:a&since=5", "");
     let gap = sse.next_data();
     assert_eq!((gap.id.as_deref(), gap.event.as_deref()), (Some(&*format!("{epoch}-20")), Some("gap")));
-    assert_eq!(gap.json(), json!({"type": "gap", "from": 6, "to": 20, "cause": "evicted"}));
+    assert_eq!(gap.json(), json!({"type": "gap", "from": 6, "to": 20, "cause": "evicted", "matched": 15}));
     assert_eq!(sse.next_json()["seq"], 21);
 
     let mut sse = Sse::open(server.public, "/events?channel=t:a", "Last-Event-ID: other-5\r\n");

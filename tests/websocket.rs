@@ -46,7 +46,7 @@ fn handshakes_that_are_none_are_refused() {
     check("Upgrade: websocket\r\n", "Upgrade: websocket\r\nContent-Length: 0\r\n", 400, "bad_handshake");
     check("GET /ws", "GET /ws?channel=nonsense", 400, "bad_channel");
     check("GET /ws", "GET /ws?channel=t:a&since=x", 400, "bad_cursor");
-    check("GET /ws", "GET /ws?channel=t:a&on_slow=close", 400, "unsupported");
+    check("GET /ws", "GET /ws?channel=t:a&on_slow=never", 400, "bad_on_slow");
     check("GET /ws", "GET /nothing", 404, "not_found");
     check("GET /ws", "POST /ws", 405, "method_not_allowed");
 }
@@ -150,7 +150,7 @@ fn faulty_commands_are_errors_with_a_code_and_the_connection_lives_on() {
     check(r#"{"type":"subscribe","channel":"t:a","since":-1,"id":7}"#, "bad_cursor", json!(7));
     check(r#"{"type":"subscribe","channel":"t:a","filter":{"types":[]},"id":7}"#, "bad_filter", json!(7));
     check(r#"{"type":"filter","filter":{"event_types":["bogus"]},"id":7}"#, "unknown_event_type", json!(7));
-    check(r#"{"type":"subscribe","channel":"t:a","on_slow":"close","id":7}"#, "unsupported", json!(7));
+    check(r#"{"type":"subscribe","channel":"t:a","on_slow":"never","id":7}"#, "bad_on_slow", json!(7));
     check(&format!("{{\"type\":\"ping\",\"x\":{}", "[".repeat(100_000)), "bad_message", Value::Null);
     assert_eq!(client.ask(r#"{"type":"list"}"#)["channels"], json!([]), "nothing of all that was subscribed");
 }

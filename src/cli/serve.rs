@@ -21,6 +21,7 @@ use crate::words::channel::is_namespace;
 use crate::words::dialect::Dialect;
 use crate::words::kind::{self, KindError};
 use crate::words::limits::Limits;
+use crate::words::on_slow::OnSlow;
 use crate::words::worst_case::WorstCase;
 
 /// Runs the server until SIGTERM or SIGINT, then drains: publishers get 503, what was accepted is delivered, every
@@ -57,6 +58,10 @@ pub(super) struct ServeFlags {
     /// The dialect of /ws for clients that name none: native, engram or guts.
     #[arg(long, env = "FANFARE_DIALECT", default_value = "native", value_parser = parse_dialect)]
     dialect: Dialect,
+    /// What happens to a stream that is behind, unless it has chosen: gap (it is told what it has missed), latest (it gets
+    /// the newest event of each entity) or close.
+    #[arg(long, env = "FANFARE_ON_SLOW", default_value = "gap", value_parser = parse_on_slow)]
+    on_slow: OnSlow,
     /// Namespaces in whose channels it is told who comes and goes, separated by commas.
     #[arg(long, env = "FANFARE_PRESENCE", value_delimiter = ',', value_name = "NAMESPACE", value_parser = parse_namespace)]
     presence: Vec<String>,
@@ -93,6 +98,18 @@ pub(super) struct ServeFlags {
     /// How long a client may take nothing although there is something to send.
     #[arg(long, env = "FANFARE_STALL_MAX", default_value = "2m", value_parser = humantime::parse_duration)]
     stall_max: Duration,
+    /// The same for a stream that is to be disconnected when it is slow.
+    #[arg(long, env = "FANFARE_SLOW_MAX", default_value = "10s", value_parser = humantime::parse_duration)]
+    slow_max: Duration,
+    /// Events that may lie ahead of a stream of the policy 'latest' before only the newest of each entity are sent.
+    #[arg(long, env = "FANFARE_CONFLATE_EVENTS_MAX", default_value_t = Limits::default().conflate_events_max)]
+    conflate_events_max: usize,
+    /// Events that a slow stream may be behind before its policy holds, whatever is still kept [default: any].
+    #[arg(long, env = "FANFARE_LAG_EVENTS_MAX")]
+    lag_events_max: Option<u64>,
+    /// How old the event at a slow stream's cursor may be; as above [default: any].
+    #[arg(long, env = "FANFARE_LAG_AGE_MAX", value_name = "TIME", value_parser = humantime::parse_duration)]
+    lag_age_max: Option<Duration>,
     /// How old the oldest event that waits to be sent may be before publishers get 503.
     #[arg(long, env = "FANFARE_FANOUT_BACKLOG_MAX", default_value = "200ms", value_parser = humantime::parse_duration)]
     fanout_backlog_max: Duration,
@@ -161,9 +178,15 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         return Err(bad("--max-connections and --max-subscriptions are at least 1"));
     }
     let rare = flags.limits.durations();
-    let durations =
-        [flags.quiet_after, flags.ping_every, flags.stall_max, flags.fanout_backlog_max, flags.drain_timeout];
-    let mut durations = durations.iter().chain(&rare);
+    let durations = [
+        flags.quiet_after,
+        flags.ping_every,
+        flags.stall_max,
+        flags.slow_max,
+        flags.fanout_backlog_max,
+        flags.drain_timeout,
+    ];
+    let mut durations = durations.iter().chain(&rare).chain(&flags.lag_age_max);
     if durations.any(|duration| duration.as_millis() == 0 || DURATION_MAX < *duration) {
         return Err(bad("durations are from 1ms to 30 days"));
     }
@@ -193,6 +216,10 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         quiet_after: flags.quiet_after,
         ping_every: flags.ping_every,
         stall_max: flags.stall_max,
+        slow_max: flags.slow_max,
+        conflate_events_max: flags.conflate_events_max,
+        lag_events_max: flags.lag_events_max,
+        lag_age_max: flags.lag_age_max,
         fanout_backlog_max: flags.fanout_backlog_max,
         drain_deadline: flags.drain_timeout,
         ..rare
@@ -208,6 +235,7 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
     let authority: Arc<dyn Authority> = if is_public { Arc::new(Insecure) } else { Arc::new(Development) };
     let settings = Settings {
         dialect: flags.dialect,
+        on_slow: flags.on_slow,
         secrets: secrets(flags)?,
         presence: flags.presence.clone(),
         sys_events: flags.sys_events,
@@ -249,6 +277,10 @@ fn parse_namespace(text: &str) -> Result<String, &'static str> {
 
 fn parse_kind(text: &str) -> Result<String, KindError> {
     kind::normalise(text).map(Into::into)
+}
+
+fn parse_on_slow(text: &str) -> Result<OnSlow, &'static str> {
+    OnSlow::parse(text).ok_or("gap, latest or close")
 }
 
 fn parse_dialect(text: &str) -> Result<Dialect, &'static str> {

@@ -18,6 +18,7 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::words::channel::{ChannelError, Pattern};
 use crate::words::cursor::Since;
 use crate::words::filter::Filter;
+use crate::words::on_slow::OnSlow;
 
 /// Who a client is, as far as whoever connected it knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -320,7 +321,11 @@ impl Shared {
     fn carry_out(&self, verb: Verb) -> Answer {
         let error = |code, message: String| Answer::Error { code, message };
         match verb {
-            Verb::Subscribe { patterns, since, last, filter } => {
+            // There is no socket that could be slow: a reader in this process goes on when it likes.
+            Verb::Subscribe { on_slow: Some(OnSlow::Latest | OnSlow::Close), .. } => {
+                error("unsupported", "'on_slow' is for streams over a network".to_owned())
+            }
+            Verb::Subscribe { patterns, since, last, filter, on_slow: _ } => {
                 let from = match (since, last) {
                     (Some(since), _) => Beginning::Since(since),
                     (None, Some(count)) => Beginning::Last(count),

@@ -120,8 +120,9 @@ fn wider(earlier: Option<Gap>, gap: Gap) -> Gap {
     match (earlier, gap.range) {
         // A cursor of another log says nothing of numbers.
         (Some(earlier), _) if earlier.range.is_none() => earlier,
-        (Some(Gap { range: Some((first, _)), cause, old }), Some((_, to))) => {
-            Gap { range: Some((first, to)), cause, old }
+        (Some(Gap { range: Some((first, _)), matched, cause, old }), Some((_, to))) => {
+            let matched = matched.zip(gap.matched).map(|(earlier, later)| earlier + later);
+            Gap { range: Some((first, to)), cause, matched, old }
         }
         (None, _) => Gap { cause: evicted(gap.cause), ..gap },
         (_, _) => gap,

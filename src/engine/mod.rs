@@ -343,7 +343,7 @@ impl Engine {
     pub fn after(&self, seq: u64, limit: usize) -> History {
         let current = self.current_seq();
         if current <= seq {
-            let gap = Gap { range: None, cause: GapCause::Epoch, old: Some(seq.to_string()) };
+            let gap = Gap::of_epoch(seq.to_string());
             let next = self.0.hub.log.oldest() - 1;
             return History {
                 events: Vec::new(),

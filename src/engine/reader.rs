@@ -142,7 +142,8 @@ impl Reader {
 
     /// Moves the cursor: everything of its subscriptions from there on follows.
     pub(super) fn seek(&mut self, log: &Log, since: &Since) {
-        let Start { next, gap } = start(log, self.epoch, &self.patterns, Some(since), log.published());
+        let begin = start(log, self.epoch, &self.patterns, Some(since), log.published());
+        let Start { next, gap } = begin.counted(log, &self.patterns);
         self.forget_found(next);
         self.replay = None;
         self.gaps.clear();
@@ -236,7 +237,7 @@ impl Reader {
     fn skip_lost(&mut self, log: &Log, seq: u64) {
         let (resumed, missing) = begin(log, &self.patterns, seq);
         self.forget_found(resumed.max(seq));
-        let gap = |range| Gap { range: Some(range), cause: GapCause::Lapped, old: None };
+        let gap = |range| Gap::of(range, GapCause::Lapped).counted(log, &self.patterns);
         self.gaps.extend(missing.map(gap));
     }
 
@@ -255,11 +256,8 @@ impl Reader {
                     return Some(item);
                 }
                 if replay.is_list {
-                    return Some(Item::Gap(Gap {
-                        range: Some((seq, seq)),
-                        cause: GapCause::Lapped,
-                        old: None,
-                    }));
+                    let gap = Gap { matched: Some(1), ..Gap::of((seq, seq), GapCause::Lapped) };
+                    return Some(Item::Gap(gap));
                 }
                 replay.found.clear();
                 replay.next = seq;
@@ -280,10 +278,8 @@ impl Reader {
                     let (resumed, missing) = begin(log, &replay.patterns, replay.next);
                     replay.next = resumed.clamp(replay.next, replay.end);
                     let last = replay.end - 1;
-                    let gap = |(from, to): (u64, u64)| Gap {
-                        range: Some((from, to.min(last))),
-                        cause: GapCause::Lapped,
-                        old: None,
+                    let gap = |(from, to): (u64, u64)| {
+                        Gap::of((from, to.min(last)), GapCause::Lapped).counted(log, &replay.patterns)
                     };
                     self.gaps.extend(missing.map(gap));
                 }
@@ -341,14 +337,16 @@ impl Reader {
             Beginning::Now => {}
             Beginning::Since(since) if is_first => {
                 let patterns: Vec<Pattern> = scoped.iter().chain(&self.patterns).cloned().collect();
-                let Start { next, gap } = start(log, self.epoch, &patterns, Some(since), position);
+                let begin = start(log, self.epoch, &patterns, Some(since), position);
+                let Start { next, gap } = begin.counted(log, &patterns);
                 self.forget_found(next);
                 self.gaps.extend(gap);
                 holds_from = next;
                 added.iter_mut().for_each(|held| held.from = next);
             }
             Beginning::Since(since) => {
-                let Start { next, gap } = start(log, self.epoch, &scoped, Some(since), position);
+                let begin = start(log, self.epoch, &scoped, Some(since), position);
+                let Start { next, gap } = begin.counted(log, &scoped);
                 self.gaps.extend(gap);
                 self.replay = Some(self.replay_of(&added, scoped, next, position));
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arcstr::ArcStr;
 use smallvec::SmallVec;
 
+use super::pace::Pace;
 use super::waiting::WaitingList;
 use crate::log::Form;
 use crate::reader::{Sieve, Subscription};
@@ -18,6 +19,7 @@ use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
 use crate::words::filter::Filter;
 use crate::words::limits::{CATCH_UP_EVENTS_MAX, Limits};
+use crate::words::on_slow::OnSlow;
 
 /// A connection: a link, what is said over it, and a cursor into the log.
 ///
@@ -56,6 +58,8 @@ pub(super) struct Connection<L> {
     /// It counts against the bound on connections.
     pub(super) has_place: bool,
     pub(super) delivery: Delivery,
+    /// What happens when it is behind.
+    pub(super) pace: Pace,
     pub(super) speech: Speech,
     pub(super) subscriptions: SmallVec<[Subscription; 1]>,
     /// Filters may hold events back from it: the sieve is not open.
@@ -72,8 +76,8 @@ pub(super) struct Connection<L> {
     pub(super) delivered: u64,
     /// Bytes handed to the kernel.
     pub(super) sent_bytes: u64,
-    /// Gaps told.
-    pub(super) gaps: u32,
+    /// Gaps told, as far as they can be counted here.
+    pub(super) gaps: u16,
     /// The cursor: every matching event below it was sent. For a live connection the loop's own position counts where
     /// that is further.
     pub(super) next: u64,
@@ -156,6 +160,8 @@ pub(super) struct Replay {
     pub(super) bracket: Option<(Vec<String>, Option<String>)>,
     /// Which.
     pub(super) what: Older,
+    /// The client has asked for them; otherwise they are what is kept of what it was too slow for.
+    pub(super) is_asked: bool,
 }
 
 impl Replay {
@@ -229,6 +235,7 @@ impl<L> Connection<L> {
             finished: false,
             has_place: true,
             delivery: Delivery::None,
+            pace: Pace::default(),
             speech: Speech::default(),
             subscriptions: SmallVec::new(),
             is_sifting: false,
@@ -259,6 +266,12 @@ impl<L> Connection<L> {
             || self.awaits_service
             || limits.requests_in_flight_max <= self.waiting.len()
             || limits.answers_bytes_high <= self.out.len() + self.waiting.ready_bytes()
+    }
+
+    /// How long it may take nothing.
+    pub(super) fn patience(&self, limits: &Limits) -> std::time::Duration {
+        let is_impatient = self.pace.on_slow() == OnSlow::Close && self.delivery != Delivery::None;
+        if is_impatient { limits.slow_max.min(limits.stall_max) } else { limits.stall_max }
     }
 
     /// Who it is, if that is known.
@@ -316,9 +329,11 @@ impl<L> Connection<L> {
             deadline = deadline.min(after(clock.event_ms, limits.quiet_after));
         }
         if clock.stalled_ms != 0 {
-            deadline = deadline.min(after(clock.stalled_ms, limits.stall_max));
+            deadline = deadline.min(after(clock.stalled_ms, self.patience(limits)));
         }
-        if let Session::WebSocket(Some(half_read)) = &self.session {
+        if let Session::WebSocket(Some(half_read)) = &self.session
+            && !self.is_paused(limits)
+        {
             deadline = deadline.min(after(half_read.since_ms, limits.message_deadline));
         }
         deadline

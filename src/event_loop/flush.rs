@@ -21,7 +21,9 @@ use crate::reader::{Ahead, EventView, Selector, Sieve, Start, begin, select};
 use crate::words::channel::Pattern;
 use crate::words::cursor::{Epoch, Gap, GapCause};
 use crate::words::dialect::Dialect;
-use crate::words::limits::{SWEEP_EVENTS_MAX, WRITE_BYTES_MAX, WRITE_SLICES_MAX};
+use crate::words::limits::{
+    CATCH_UP_LOOK_EVENTS, CATCH_UP_TURN_EVENTS_MAX, SWEEP_EVENTS_MAX, WRITE_BYTES_MAX, WRITE_SLICES_MAX,
+};
 
 /// What a batch was made from, if that can be used again: a run, from which of its events, in which form, and through
 /// whose filter.
@@ -219,32 +221,44 @@ impl<L: Link> EventLoop<L> {
         let is_to_end = is_late || !self.fan_out.is_open();
         let most = if is_to_end { usize::MAX } else { limits.fanout_turn_connections_max };
         let mut to_flush = std::mem::take(&mut self.to_flush);
-        self.flush_all(&mut to_flush, most);
+        let mut budget = CATCH_UP_TURN_EVENTS_MAX;
+        self.flush_all(&mut to_flush, &mut budget, most);
         if is_to_end && self.end_sweep() {
             // Those who were early are owed what had joined. They get it before more is read: publishers are not to find
             // the loop further behind than if it had never looked.
             self.route();
-            self.flush_all(&mut to_flush, usize::MAX);
+            self.flush_all(&mut to_flush, &mut budget, usize::MAX);
             self.end_sweep();
         } else if !self.fan_out.is_under_way() {
             self.end_sweep();
         }
-        // Whoever wants more has been put into the list meanwhile.
+        // Whoever wants more has been put into the list meanwhile, behind those whom the budget has left over.
         to_flush.append(&mut self.to_flush);
         self.to_flush = to_flush;
         self.count_sent();
     }
 
-    /// Writes to everybody in `to_flush`, which is empty afterwards, and to at most `most` of those that are due.
-    fn flush_all(&mut self, to_flush: &mut Vec<usize>, most: usize) {
+    /// Writes to everybody in `to_flush`, but for those that lag behind once `budget` is used up: they stay in the list, in
+    /// their order. And to at most `most` of those that are due.
+    fn flush_all(&mut self, to_flush: &mut Vec<usize>, budget: &mut usize, most: usize) {
         let hub = Arc::clone(&self.hub);
         let pass = hub.log.pass();
         let mut batch = std::mem::take(&mut self.batch).emptied();
-        for key in to_flush.drain(..) {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
+        to_flush.retain(|&key| {
+            let Some(connection) = self.connections.get_mut(key) else { return false };
+            let is_catching_up = connection.delivery == Delivery::Lagging && connection.writable;
+            if is_catching_up && *budget == 0 {
+                return true;
+            }
             connection.in_flush = false;
+            let before = connection.delivered;
             self.flush_one(key, &pass, &mut batch);
-        }
+            if is_catching_up {
+                let after = self.connections.get(key).map_or(before, |connection| connection.delivered);
+                *budget = budget.saturating_sub(CATCH_UP_LOOK_EVENTS + (after - before) as usize);
+            }
+            false
+        });
         let mut left = most;
         while 0 < left
             && let Some(key) = self.fan_out.next_due()
@@ -362,7 +376,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Sends a lagging connection what comes next.
-    fn catch_up(&mut self, key: usize) {
+    pub(super) fn catch_up(&mut self, key: usize) {
         let hub = Arc::clone(&self.hub);
         let log = &*hub.log;
         let end = self.fan_out.position();
@@ -373,9 +387,13 @@ impl<L: Link> EventLoop<L> {
         if let Some(replay) = connection.replay.take() {
             return self.send_older(key, log, names, replay);
         }
+        let patterns = connection.patterns();
+        if self.deal_with_slow(key, log, names, &patterns, end) {
+            return;
+        }
+        let Some(connection) = self.connections.get(key) else { return };
         let from = connection.next;
         let mut seqs = std::mem::take(&mut self.seqs);
-        let patterns = connection.patterns();
         let mut selector = Selector::new(&patterns, names, connection.sieve());
         let most = connection.speech.catch_up_events_max();
         let upto = match select(log, &mut selector, from, end, most, &mut seqs) {
@@ -389,6 +407,7 @@ impl<L: Link> EventLoop<L> {
         if connection.delivery == Delivery::Lagging && connection.writable {
             if end <= connection.next {
                 connection.delivery = Delivery::Live;
+                connection.pace.caught_up();
                 connection.clock.event_ms = self.now.mono_ms;
                 if matches!(self.stage, Stage::Leaving { .. }) {
                     // It was only waited for.
@@ -403,10 +422,13 @@ impl<L: Link> EventLoop<L> {
     /// Tells a connection of what it has lost of `patterns` in `from..end`; returns where it can go on.
     fn skip_lost(&mut self, key: usize, patterns: &[Pattern], from: u64, end: u64) -> u64 {
         let (next, missing) = begin(&self.hub.log, patterns, from);
-        let gap = missing.map(|range| Gap { range: Some(range), cause: GapCause::Lapped, old: None });
-        let Start { next, gap } = Start { next, gap }.before(end);
+        let gap = missing.map(|range| Gap::of(range, GapCause::Lapped));
+        let Start { next, gap } = Start { next, gap }.before(end).counted(&self.hub.log, patterns);
         if let Some(gap) = &gap {
             self.tell_gap(key, gap);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.pace.overtaken();
         }
         next
     }
@@ -444,7 +466,7 @@ impl<L: Link> EventLoop<L> {
             Older::List(list) => {
                 while let Some(seq) = list.front().copied().filter(|seq| log.slot(*seq).is_none()) {
                     list.pop_front();
-                    let gap = Gap { range: Some((seq, seq)), cause: GapCause::Lapped, old: None };
+                    let gap = Gap { matched: Some(1), ..Gap::of((seq, seq), GapCause::Lapped) };
                     self.tell_gap(key, &gap);
                 }
                 seqs.extend(list.iter().take(most));
@@ -472,6 +494,11 @@ impl<L: Link> EventLoop<L> {
         if !is_over {
             connection.replay = Some(replay);
         } else {
+            if replay.is_asked {
+                // What has come meanwhile has waited for that.
+                connection.pace.caught_up();
+                connection.pace.asked();
+            }
             if let Some((texts, id)) = replay.bracket {
                 self.confirm(key, texts.iter(), position, id.as_deref());
             }
@@ -559,6 +586,7 @@ impl<L: Link> EventLoop<L> {
         if may_read {
             self.want_read(key);
         }
+        self.note_lag(key);
         self.remind(key);
     }
 }
@@ -604,7 +632,7 @@ fn write_once(link: &mut impl Link, slices: &[IoSlice<'_>]) -> io::Result<usize>
 
 impl<L> Connection<L> {
     /// Whether there is, or may be, something to read.
-    fn has_input(&self) -> bool {
+    pub(super) fn has_input(&self) -> bool {
         self.readable || self.peer_done || !self.unread.is_empty()
     }
 

@@ -98,6 +98,7 @@ impl<L: Link> EventLoop<L> {
             next.max(1) - 1
         );
         body.extend_from_slice(tail.as_bytes());
+        let gap = gap.map(|gap| gap.counted(log, &patterns));
         if let Some(gap) = &gap {
             body.extend_from_slice(b",\"gap\":");
             body.extend_from_slice(reply::gap(gap).as_bytes());
@@ -112,7 +113,7 @@ fn wider(earlier: Option<Gap>, from: u64, to: u64) -> Gap {
     match earlier {
         // A cursor of another log says nothing of numbers.
         Some(gap) if gap.range.is_none() => gap,
-        Some(Gap { range: Some((first, _)), cause, old }) => Gap { range: Some((first, to)), cause, old },
-        _ => Gap { range: Some((from, to)), cause: GapCause::Evicted, old: None },
+        Some(Gap { range: Some((first, _)), cause, .. }) => Gap::of((first, to), cause),
+        _ => Gap::of((from, to), GapCause::Evicted),
     }
 }

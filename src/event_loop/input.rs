@@ -248,7 +248,9 @@ impl<L: Link> EventLoop<L> {
                 problem(400, "unexpected_body", "A request for a stream has no body.")
             }
             Request::Notifications(request) => return self.ask_notifications(key, request, context),
-            Request::Clients { limit } => return self.ask_everybody(key, About::Clients { limit }, context),
+            Request::Clients { limit, by_lag } => {
+                return self.ask_everybody(key, About::Clients { limit, by_lag }, context);
+            }
             Request::Disconnect(whom) => return self.ask_everybody(key, About::Disconnect(whom), context),
             Request::Delivered { seq, patience_ms } => {
                 return self.await_delivery(key, seq, patience_ms, context);
@@ -401,11 +403,9 @@ impl<L: Link> EventLoop<L> {
             return self.refuse(key, denied.code(), &denied.to_string(), id);
         }
         match command.verb {
-            Verb::Subscribe { patterns, since, last, filter } => {
-                self.subscribe(
-                    key,
-                    Subscribing { wanted: &patterns, since: since.as_ref(), last, filter, id },
-                );
+            Verb::Subscribe { patterns, since, last, filter, on_slow } => {
+                let since = since.as_ref();
+                self.subscribe(key, Subscribing { wanted: &patterns, since, last, filter, on_slow, id });
             }
             Verb::Filter(filter) => self.set_filter(key, filter, id),
             Verb::Unsubscribe { patterns } => self.unsubscribe(key, &patterns, id),
@@ -469,10 +469,8 @@ impl<L: Link> EventLoop<L> {
                     return self.refuse(key, denied.code(), &denied.to_string(), None);
                 }
                 let wanted = [(pattern, text)];
-                self.subscribe(
-                    key,
-                    Subscribing { wanted: &wanted, since: None, last: None, filter: None, id: None },
-                );
+                let (since, last, filter, on_slow, id) = (None, None, None, None, None);
+                self.subscribe(key, Subscribing { wanted: &wanted, since, last, filter, on_slow, id });
             }
             Ok(guts::Command::Unsubscribe { pattern, text }) => {
                 self.unsubscribe(key, &[(pattern, text)], None);

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Delivery, NO_MARK, Outbox, Ping, Session};
 use super::{EventLoop, Link};
+use crate::counters::Traffic;
 use crate::log::Form;
 use crate::session::http::Standing;
 use crate::wire::http::{ResponseContext, Version, problem};
@@ -53,6 +54,7 @@ impl<L: Link> EventLoop<L> {
         };
         if is_over(connection.clock.stalled_ms, limits.stall_max) {
             // It takes nothing, so there is no use in telling it anything.
+            Traffic::add(&hub.desks()[self.index].traffic.cut_stalled, 1);
             return self.remove(key);
         }
         let is_stream = matches!(connection.session, Session::WebSocket(_) | Session::Sse);
@@ -64,6 +66,11 @@ impl<L: Link> EventLoop<L> {
             connection.clock.until_ms = now_ms + limits.answer_deadline.as_millis() as u64;
             return;
         }
+        if is_over(connection.clock.stalled_ms, connection.patience(limits)) {
+            return self.close_slow(key);
+        }
+        // A message of which the rest lies here unread has not taken too long.
+        let may_hear_more = connection.is_paused(limits) || connection.has_input();
         match &connection.session {
             Session::Http(reader) => {
                 let standing = reader.standing(connection.unread.len());
@@ -72,11 +79,13 @@ impl<L: Link> EventLoop<L> {
             Session::Closing | Session::Taken => return self.remove(key),
             Session::WebSocket(half_read) => {
                 let since_ms = half_read.as_ref().map_or(0, |half_read| half_read.since_ms);
-                if is_over(since_ms, limits.message_deadline) {
+                if is_over(since_ms, limits.message_deadline) && !may_hear_more {
                     push_close(connection.out.tail(), close::POLICY_VIOLATION, "message took too long");
                     return self.part(key);
                 }
                 match connection.ping {
+                    // A peer whose input waits cannot be heard.
+                    _ if connection.replay.is_some() => {}
                     Ping::Sent if is_over(connection.clock.ping_ms, limits.pong_deadline) => {
                         return self.remove(key);
                     }
@@ -210,13 +219,10 @@ impl<L: Link> EventLoop<L> {
 
     /// The server shuts down: tells the connection where it stands.
     pub(super) fn say_goodbye(&mut self, key: usize) {
-        let mut seq = self.position_of(key) - 1;
+        let seq = self.first_unsent(key) - 1;
         let (epoch, retry) = (self.hub.epoch, self.hub.limits.retry);
         let retry_after = self.retry_after(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if let Some(first) = connection.replay.as_ref().and_then(|replay| replay.unsent_of_stream()) {
-            seq = first - 1;
-        }
         match &connection.session {
             Session::WebSocket(_) => {
                 push_close(connection.out.tail(), close::GOING_AWAY, &format!("{epoch}-{seq}"))
@@ -293,6 +299,8 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.delivery = Delivery::None;
         connection.replay = None;
+        self.note_lag(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if was_stream && connection.speech.form != Form::WebSocket {
             self.hub.log.close_blocks();
         }
@@ -325,8 +333,11 @@ impl<L> Connection<L> {
         if some || outbox.is_empty() {
             self.clock.stalled_ms = 0;
         }
-        if !self.writable && self.clock.stalled_ms == 0 {
-            self.clock.stalled_ms = now_ms.max(1);
+        if !self.writable {
+            self.pace.stalled();
+            if self.clock.stalled_ms == 0 {
+                self.clock.stalled_ms = now_ms.max(1);
+            }
         }
         if outbox.is_empty() && self.ping == Ping::Queued {
             self.ping = Ping::Sent;

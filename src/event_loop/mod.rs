@@ -21,9 +21,11 @@ mod input;
 mod life;
 mod link;
 mod operate;
+mod pace;
 mod recent;
 mod render;
 mod service;
+mod slow;
 mod stream;
 mod timers;
 mod waiting;
@@ -401,6 +403,7 @@ impl<L: Link> EventLoop<L> {
         for (key, connection) in &mut self.connections {
             if connection.delivery == Delivery::Live {
                 connection.delivery = Delivery::Lagging;
+                connection.pace.excused();
                 connection.next = connection.next.max(position);
                 debug_assert_eq!(connection.marks, NO_MARK);
                 keys.push(key);

@@ -3,30 +3,32 @@
 use super::connection::{Connection, Delivery, Session};
 use super::control::JSON;
 use super::{ConnectionId, EventLoop, Link};
+use crate::hub::Desk;
 use crate::log::Form;
-use crate::mail::{About, Letter, Question, Whom};
+use crate::mail::{About, Letter, Part, Question, Whom};
 use crate::session::dialect::stats::Stats;
 use crate::sync::Ordering;
 use crate::wire::http::Response;
 use crate::wire::json::push_string;
 use crate::wire::websocket::{close, push_close};
 use crate::words::channel::Pattern;
+use crate::words::cursor::GapCause;
 
 impl<L: Link> EventLoop<L> {
     /// Answers a question for this loop's connections; the last loop sends the answer.
     pub(super) fn answer_question(&mut self, question: &Question) {
         let parts = match &question.about {
-            About::Clients { limit } => {
-                let streams = self.connections.iter().filter(|(_, one)| one.delivery != Delivery::None);
-                // One more than asked for says that there are more.
-                streams.take(limit + 1).map(|(key, one)| self.client_json(key, one)).collect()
-            }
+            About::Clients { limit, by_lag } => self.clients(*limit, *by_lag),
             About::Disconnect(whom) => self.disconnect(whom),
         };
-        let Some(all) = question.answer(parts) else { return };
+        let Some(mut all) = question.answer(parts) else { return };
         let answer = Box::new(match &question.about {
-            About::Clients { limit } => {
-                let listed = all[..all.len().min(*limit)].join(",");
+            About::Clients { limit, by_lag } => {
+                if *by_lag {
+                    all.sort_by_key(|(lag, _)| std::cmp::Reverse(*lag));
+                }
+                let listed: Vec<&str> = all.iter().take(*limit).map(|(_, json)| json.as_str()).collect();
+                let listed = listed.join(",");
                 json(200, format!("{{\"clients\":[{listed}],\"more\":{}}}\n", *limit < all.len()))
             }
             About::Disconnect(Whom::Client(_)) if all.is_empty() => {
@@ -35,6 +37,23 @@ impl<L: Link> EventLoop<L> {
             About::Disconnect(_) => json(200, format!("{{\"disconnected\":{}}}\n", all.len())),
         });
         self.hub.desks()[question.asker].post(Letter::Answer { token: question.token, answer });
+    }
+
+    /// This loop's part of the list of clients: one more than asked for says that there are more.
+    fn clients(&self, limit: usize, by_lag: bool) -> Vec<Part> {
+        let streams = self.connections.iter().filter(|(_, one)| one.delivery != Delivery::None);
+        let mut keys: Vec<(u64, usize)> = streams.map(|(key, _)| (self.lag_of(key), key)).collect();
+        if by_lag {
+            keys.sort_unstable_by_key(|(lag, _)| std::cmp::Reverse(*lag));
+        }
+        keys.truncate(limit + 1);
+        let part = |(lag, key): (u64, usize)| (lag, self.client_json(key, &self.connections[key]));
+        keys.into_iter().map(part).collect()
+    }
+
+    /// How many events a client is behind what is published, whether they concern it or not.
+    fn lag_of(&self, key: usize) -> u64 {
+        self.hub.log.published().saturating_sub(self.first_unsent(key))
     }
 
     /// The name by which operators know a client.
@@ -61,12 +80,17 @@ impl<L: Link> EventLoop<L> {
         text(&mut out, ",\"dialect\":", Some(connection.speech.dialect.name()));
         let state = if connection.delivery == Delivery::Live { "live" } else { "lagging" };
         text(&mut out, ",\"state\":", Some(state));
-        let position = self.position_of(key);
+        text(&mut out, ",\"on_slow\":", Some(connection.pace.on_slow().name()));
+        let position = self.first_unsent(key);
+        let owed = self.hub.log.slot(position);
+        let stalled_ms = connection.clock.stalled_ms;
         let numbers = [
             ("connected_at", details.connected_ms),
             ("subscriptions", connection.subscriptions.len() as u64),
             ("cursor", position - 1),
-            ("lag", self.hub.log.published().saturating_sub(position)),
+            ("lag", self.lag_of(key)),
+            ("lag_ms", owed.map_or(0, |slot| self.now.unix_ms.saturating_sub(slot.timestamp_ms))),
+            ("stalled_ms", if stalled_ms == 0 { 0 } else { self.now.mono_ms.saturating_sub(stalled_ms) }),
             ("delivered", connection.delivered),
             ("bytes", connection.sent_bytes),
             ("gaps", u64::from(connection.gaps)),
@@ -79,7 +103,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Lets go of whoever is meant; returns an entry for each.
-    fn disconnect(&mut self, whom: &Whom) -> Vec<String> {
+    fn disconnect(&mut self, whom: &Whom) -> Vec<Part> {
         let is_meant = |key: usize, connection: &Connection<L>| {
             // Whoever is only saying goodbye is none of them any more.
             connection.delivery != Delivery::None
@@ -97,7 +121,7 @@ impl<L: Link> EventLoop<L> {
             }
             self.part(key);
         }
-        vec![String::new(); keys.len()]
+        vec![Part::default(); keys.len()]
     }
 
     /// Which channels have events in the log, and how many connections get theirs.
@@ -176,6 +200,10 @@ impl<L: Link> EventLoop<L> {
         let traffic = |pick: fn(&crate::counters::Traffic) -> &crate::sync::AtomicU64| {
             hub.desks().iter().map(|desk| pick(&desk.traffic).load(Ordering::Relaxed)).sum::<u64>()
         };
+        let gaps = GapCause::ALL.map(|cause| {
+            let told = |desk: &Desk| desk.traffic.gaps[cause.index()].load(Ordering::Relaxed);
+            hub.desks().iter().map(told).sum::<u64>()
+        });
         let published = log.published();
         let slowest = hub.desks().iter().map(|desk| desk.routed()).min().unwrap_or(published);
         let gauge = |name, value, help| Gauge { name, value, is_total: false, help };
@@ -220,7 +248,27 @@ impl<L: Link> EventLoop<L> {
                 "Events handed to the kernel over server-sent events.",
             ),
             total("bytes_sent", traffic(|traffic| &traffic.bytes), "Bytes handed to the kernel."),
-            total("gaps_told", traffic(|traffic| &traffic.gaps), "Gaps told to streams."),
+            total("gaps_told", gaps.iter().sum(), "Gaps told to streams."),
+            total("gaps_lapped", gaps[GapCause::Lapped.index()], "Those of streams that were overtaken."),
+            total("gaps_evicted", gaps[GapCause::Evicted.index()], "Those before cursors that are too old."),
+            total("gaps_epoch", gaps[GapCause::Epoch.index()], "Those of cursors of another log."),
+            total("gaps_skipped", gaps[GapCause::Skipped.index()], "Those of streams that were conflated."),
+            total(
+                "events_skipped",
+                traffic(|traffic| &traffic.skipped_events),
+                "Events left out by conflation.",
+            ),
+            gauge("lagging", traffic(|traffic| &traffic.lagging), "Streams that are behind."),
+            total(
+                "closed_slow",
+                traffic(|traffic| &traffic.closed_slow),
+                "Streams disconnected because they were slow, as they had chosen.",
+            ),
+            total(
+                "cut_stalled",
+                traffic(|traffic| &traffic.cut_stalled),
+                "Connections cut off because they took nothing for too long.",
+            ),
         ]
     }
 }

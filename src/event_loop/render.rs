@@ -81,8 +81,8 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn tell_gap(&mut self, key: usize, gap: &Gap) {
         let epoch = self.hub.epoch;
         // Of a cursor that means nothing here the client goes on with what is held.
-        let resume_at = gap.range.map_or(self.hub.log.oldest() - 1, |(_, to)| to);
-        Traffic::add(&self.hub.desks()[self.index].traffic.gaps, 1);
+        let resume_at = gap.resume_after().unwrap_or_else(|| self.hub.log.oldest() - 1);
+        Traffic::add(&self.hub.desks()[self.index].traffic.gaps[gap.cause.index()], 1);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.gaps = connection.gaps.saturating_add(1);
         let Speech { form, dialect } = connection.speech;

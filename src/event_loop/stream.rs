@@ -20,6 +20,7 @@ use crate::words::channel::Pattern;
 use crate::words::cursor::{Gap, Since};
 use crate::words::dialect::Dialect;
 use crate::words::filter::Filter;
+use crate::words::on_slow::OnSlow;
 use crate::words::spread::spread;
 
 /// A command to subscribe, as far as the loop is concerned.
@@ -28,6 +29,7 @@ pub(super) struct Subscribing<'a> {
     pub(super) since: Option<&'a Since>,
     pub(super) last: Option<usize>,
     pub(super) filter: Option<Filter>,
+    pub(super) on_slow: Option<OnSlow>,
     pub(super) id: Option<&'a str>,
 }
 
@@ -55,13 +57,15 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
         accept.write_to(connection.out.tail(), wish.protocol, &[]);
         connection.session = Session::WebSocket(None);
+        connection.pace.choose(wish.on_slow.unwrap_or(self.settings.on_slow));
         connection.speech = Speech { form: Form::WebSocket, dialect: wish.dialect };
         connection.filter = filter;
         connection.note_filters();
         self.begin_stream(key, details);
         if !wish.patterns.is_empty() {
             let (since, last) = (wish.since.as_ref(), wish.last);
-            self.subscribe(key, Subscribing { wanted: &wish.patterns, since, last, filter: None, id: None });
+            let (filter, on_slow, id) = (None, None, None);
+            self.subscribe(key, Subscribing { wanted: &wish.patterns, since, last, filter, on_slow, id });
         }
         self.want_flush(key);
         Flow::Stop
@@ -97,6 +101,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
         push_stream_head(connection.out.tail(), &[]);
         connection.session = Session::Sse;
+        connection.pace.choose(wish.on_slow.unwrap_or(self.settings.on_slow));
         let form = if unnamed { Form::SseUnnamed } else { Form::Sse };
         connection.speech = Speech { form, dialect: wish.dialect };
         connection.filter = filter;
@@ -115,11 +120,9 @@ impl<L: Link> EventLoop<L> {
         }
         self.add_subscriptions(key, subscriptions);
         if let Some(list) = list {
-            self.begin_replay(
-                key,
-                position,
-                Replay { added: SmallVec::new(), bracket: None, what: Older::List(list.into()) },
-            );
+            let what = Older::List(list.into());
+            let replay = Replay { added: SmallVec::new(), bracket: None, what, is_asked: true };
+            self.begin_replay(key, position, replay);
         }
         self.want_flush(key);
         Flow::Stop
@@ -194,18 +197,23 @@ impl<L: Link> EventLoop<L> {
         }
         // Whoever has had an event cannot begin again outside a bracket.
         let is_first = connection.subscriptions.is_empty() && connection.delivered == 0;
-        if let Some(count) = last {
-            return match self.newest(&added, own.as_deref(), count, position) {
-                Err(error) => self.refuse(key, "too_many", &error.to_string(), id),
-                Ok(list) => self.bracket(key, wanted, added, Older::List(list.into()), None, id),
-            };
+        let newest = last.map(|count| self.newest(&added, own.as_deref(), count, position)).transpose();
+        let newest = match newest {
+            Err(error) => return self.refuse(key, "too_many", &error.to_string(), id),
+            Ok(newest) => newest,
+        };
+        if let (Some(on_slow), Some(connection)) = (order.on_slow, self.connections.get_mut(key)) {
+            connection.pace.choose(on_slow);
+        }
+        if let Some(list) = newest {
+            return self.bracket(key, wanted, added, Older::List(list.into()), None, id);
         }
         if since.is_some() && !is_first {
             let patterns: SmallVec<[Pattern; 4]> =
                 added.iter().filter_map(|held| held.scoped.clone()).collect();
             let begin = start(&self.hub.log, self.hub.epoch, &patterns, since, position);
             // What is lost from the connection's own position on, the stream itself will name.
-            let Start { next, gap } = begin.before(position);
+            let Start { next, gap } = begin.before(position).counted(&self.hub.log, &patterns);
             if next < position || gap.is_some() {
                 for held in &mut added {
                     held.from = next;
@@ -270,11 +278,12 @@ impl<L: Link> EventLoop<L> {
         if let Some(gap) = &gap {
             self.tell_gap(key, gap);
         }
-        self.begin_replay(key, end, Replay { added, bracket: Some((texts, id.map(str::to_owned))), what });
+        let bracket = Some((texts, id.map(str::to_owned)));
+        self.begin_replay(key, end, Replay { added, bracket, what, is_asked: true });
     }
 
     /// The connection stands still at `position` until the replay is over.
-    fn begin_replay(&mut self, key: usize, position: u64, replay: Replay) {
+    pub(super) fn begin_replay(&mut self, key: usize, position: u64, replay: Replay) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.next = position;
         connection.delivery = Delivery::Lagging;
@@ -402,6 +411,13 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
+    /// The first sequence number that a client who came back would have to be sent: that position, unless older events of
+    /// the stream itself are still on their way. A bracket stands beside the stream.
+    pub(super) fn first_unsent(&self, key: usize) -> u64 {
+        let replay = self.connections.get(key).and_then(|connection| connection.replay.as_ref());
+        replay.and_then(|replay| replay.unsent_of_stream()).unwrap_or_else(|| self.position_of(key))
+    }
+
     /// Before it is changed what a connection wants: what the fan-out has for it goes by what it wanted so far, and what
     /// was routed without it will not come again. So unless it has had everything it goes on by itself, from where it
     /// stands.
@@ -413,6 +429,7 @@ impl<L: Link> EventLoop<L> {
         if connection.delivery == Delivery::Live && is_behind {
             connection.marks = NO_MARK;
             connection.delivery = Delivery::Lagging;
+            connection.pace.excused();
             connection.next = next;
             self.want_flush(key);
         }
@@ -431,10 +448,14 @@ impl<L: Link> EventLoop<L> {
             subscriptions.iter().filter_map(|held| held.scoped.clone()).collect();
         patterns.push(Pattern::announcements());
         let begin = start(&self.hub.log, self.hub.epoch, &patterns, since, live);
+        let begin = begin.counted(&self.hub.log, &patterns);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.next = begin.next;
             let is_behind = begin.next < self.fan_out.position();
             connection.delivery = if is_behind { Delivery::Lagging } else { Delivery::Live };
+            if since.is_some() && begin.next < live {
+                connection.pace.asked();
+            }
         }
         begin
     }

@@ -173,6 +173,7 @@ impl Writer {
         let slot = Slot { timestamp_ms: event.timestamp_ms, web_socket, sse, labels, route, back };
         // SAFETY: S1 – `seq` is not published, and no slot is written twice.
         unsafe { segment.put_slot(seq, slot) };
+        self.log.tally.note(seq, route);
         *bytes += slot.bytes();
         self.window_bytes += slot.bytes();
         self.held_bytes += slot.bytes();

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::subscription::Sieve;
 use crate::log::{ChannelId, Held, Log, Names, Pass};
-use crate::words::channel::Pattern;
+use crate::words::channel::{Pattern, Route};
 use crate::words::limits::CATCH_UP_SCAN_MAX;
 
 /// What a reader wants, worked out against the known names: patterns, and what passes its filters.
@@ -61,6 +61,11 @@ impl<'a> Selector<'a> {
         Selector { except: Some(except), ..self }
     }
 
+    /// What events of `route` are matched on.
+    pub(super) fn name(&self, route: ChannelId) -> Option<&'a str> {
+        self.names.name(route).map(Route::as_str)
+    }
+
     /// Whether the labels of events are looked at.
     fn is_sifting(&self) -> bool {
         !self.sieve.is_open() || self.except.is_some()
@@ -90,7 +95,7 @@ impl<'a> Selector<'a> {
     }
 
     /// Whether events of `route` are wanted.
-    fn wants(&mut self, route: ChannelId) -> bool {
+    pub(super) fn wants(&mut self, route: ChannelId) -> bool {
         if let Some(few) = &self.few {
             return few.binary_search(&route).is_ok();
         }

@@ -15,7 +15,13 @@ pub struct Start {
 }
 
 impl Start {
-    /// As much of it as lies before `end`: begins no later, and misses nothing from there on.
+    /// With the number of events that its gap has cost a stream of `patterns`, as far as that is known.
+    #[must_use]
+    pub fn counted(self, log: &Log, patterns: &[Pattern]) -> Start {
+        Start { gap: self.gap.map(|gap| gap.counted(log, patterns)), ..self }
+    }
+
+    /// As much of it as lies before `end`: begins no later, and misses nothing from there on. To be counted afterwards.
     #[must_use]
     pub fn before(self, end: u64) -> Start {
         let gap = self.gap.and_then(|gap| match gap.range {
@@ -39,11 +45,10 @@ pub fn start(log: &Log, own: Epoch, patterns: &[Pattern], since: Option<&Since>,
             let is_ours = epoch.as_ref().is_none_or(|epoch| epoch == own.as_str());
             if !is_ours || log.published() <= *seq {
                 let old = epoch.as_ref().map_or_else(|| seq.to_string(), |epoch| format!("{epoch}-{seq}"));
-                let gap = Gap { range: None, cause: GapCause::Epoch, old: Some(old) };
-                return Start { next: log.oldest(), gap: Some(gap) };
+                return Start { next: log.oldest(), gap: Some(Gap::of_epoch(old)) };
             }
             let (next, missing) = begin(log, patterns, seq + 1);
-            let gap = missing.map(|range| Gap { range: Some(range), cause: GapCause::Evicted, old: None });
+            let gap = missing.map(|range| Gap::of(range, GapCause::Evicted));
             Start { next, gap }
         }
     }
@@ -57,7 +62,7 @@ mod tests {
     fn what_lies_behind_an_end_is_not_told_before_it() {
         let start = |next: u64, range: Option<(u64, u64)>| Start {
             next,
-            gap: range.map(|range| Gap { range: Some(range), cause: GapCause::Evicted, old: None }),
+            gap: range.map(|range| Gap::of(range, GapCause::Evicted)),
         };
         let check = |given: Start, end: u64, expected: Start| assert_eq!(given.before(end), expected);
         check(start(9, Some((3, 8))), 20, start(9, Some((3, 8))));
@@ -65,7 +70,7 @@ mod tests {
         check(start(9, Some((3, 8))), 5, start(5, Some((3, 4))));
         check(start(9, Some((3, 8))), 3, start(3, None));
         check(start(9, None), 5, start(5, None));
-        let epoch = Gap { range: None, cause: GapCause::Epoch, old: Some("x-1".to_owned()) };
+        let epoch = Gap::of_epoch("x-1".to_owned());
         let foreign = Start { next: 9, gap: Some(epoch.clone()) };
         check(foreign, 5, Start { next: 5, gap: Some(epoch) });
     }

@@ -14,6 +14,7 @@ use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
 use crate::words::filter::Filter;
 use crate::words::limits::{LAST_EVENTS_MAX, Limits};
+use crate::words::on_slow::OnSlow;
 use crate::words::workspace::Scope;
 
 /// What a command names, each with the text to echo.
@@ -41,6 +42,8 @@ pub enum Verb {
         last: Option<usize>,
         /// What must be true of the events of these channels.
         filter: Option<Filter>,
+        /// What shall happen to the connection when it is behind; as before, unless given.
+        on_slow: Option<OnSlow>,
     },
     /// Get only what passes this, on every channel.
     Filter(Filter),
@@ -140,9 +143,8 @@ struct Raw<'a> {
     last: Option<&'a RawValue>,
 }
 
-/// Reads a text message. Members that no command knows are ignored, as clients of other versions may send them; those
-/// that would change what is received and are not served are refused. What `openings` remember makes no difference but in
-/// cost.
+/// Reads a text message. Members that no command knows are ignored, as clients of other versions may send them. What
+/// `openings` remember makes no difference but in cost.
 ///
 /// # Errors
 /// [`CommandError`], to be answered as an `error` message.
@@ -178,9 +180,6 @@ fn parse_any(text: &str, limits: &Limits) -> Result<Command, CommandError> {
         id => id,
     };
     let refuse = |code, message: String| refuse(code, message, id);
-    if raw.on_slow.is_some() {
-        return Err(refuse("unsupported", "'on_slow' is not served by this version".to_owned()));
-    }
     let filter = raw.filter.map(|filter| filter::parse(filter.get(), limits)).transpose();
     let filter = filter.map_err(|error| refuse(error.code, error.message))?;
     let verb = match &*raw.verb {
@@ -192,11 +191,14 @@ fn parse_any(text: &str, limits: &Limits) -> Result<Command, CommandError> {
             if since.is_some() && last.is_some() {
                 return Err(refuse("bad_last", "'since' and 'last' exclude each other".to_owned()));
             }
+            let on_slow = raw.on_slow.map(on_slow_of).transpose();
+            let on_slow = on_slow.map_err(|message| refuse("bad_on_slow", message.to_owned()))?;
             Verb::Subscribe {
                 patterns: patterns_of(&raw, limits).map_err(|(code, message)| refuse(code, message))?,
                 since,
                 last,
                 filter,
+                on_slow,
             }
         }
         "unsubscribe" => Verb::Unsubscribe {
@@ -276,6 +278,14 @@ fn since_of(raw: &RawValue) -> Result<Since, String> {
     Since::parse(&text).map_err(|error| error.to_string())
 }
 
+fn on_slow_of(raw: &RawValue) -> Result<OnSlow, &'static str> {
+    let name: Cow<'_, str> = serde_json::from_str(raw.get()).map_err(|_| BAD_ON_SLOW)?;
+    OnSlow::parse(&name).ok_or(BAD_ON_SLOW)
+}
+
+/// What is said of a policy that there is not.
+pub(super) const BAD_ON_SLOW: &str = "on_slow is 'gap', 'latest' or 'close'";
+
 /// Reads how many of the newest events are asked for.
 ///
 /// # Errors
@@ -318,7 +328,9 @@ mod tests {
         check(r#"{"type":"subscribe","channel":"t:a","filter":{"types":[]}}"#, Err("bad_filter"));
         check(r#"{"type":"subscribe","channel":"t:a","last":0}"#, Err("bad_last"));
         check(r#"{"type":"subscribe","channel":"t:a","last":1,"since":1}"#, Err("bad_last"));
-        check(r#"{"type":"subscribe","channel":"t:a","on_slow":"latest"}"#, Err("unsupported"));
+        check(r#"{"type":"subscribe","channel":"t:a","on_slow":"latest"}"#, Ok(()));
+        check(r#"{"type":"subscribe","channel":"t:a","on_slow":"late"}"#, Err("bad_on_slow"));
+        check(r#"{"type":"subscribe","channel":"t:a","on_slow":{}}"#, Err("bad_on_slow"));
         check(r#"{"type":"filter","filter":{"event_types":["push"]}}"#, Ok(()));
         check(r#"{"type":"filter","filter":{"event_types":["bogus"]}}"#, Err("unknown_event_type"));
         check(r#"{"type":"filter"}"#, Err("bad_message"));

@@ -30,7 +30,7 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
     Some(match head.path {
         "/stats" => Ok(Request::Stats),
         "/metrics" => Ok(Request::Metrics),
-        "/clients" => limit(head, CLIENTS_LISTED_MAX).map(|limit| Request::Clients { limit }),
+        "/clients" => clients(head),
         "/channels" => channels(head, None),
         "/announce" => announce(body),
         "/clear" => clear(body),
@@ -45,6 +45,17 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
             }
         }
     })
+}
+
+/// `GET /clients?sort=lag&limit=`.
+fn clients(head: &RequestHead<'_>) -> Result<Request, Refused> {
+    let limit = limit(head, CLIENTS_LISTED_MAX)?;
+    let sort = query(head)?.into_iter().find(|(name, _)| name == "sort");
+    match sort.as_ref().map(|(_, by)| &**by) {
+        None => Ok(Request::Clients { limit, by_lag: false }),
+        Some("lag") => Ok(Request::Clients { limit, by_lag: true }),
+        Some(_) => Err(refused(400, "bad_sort", "sort is 'lag', or left out.")),
+    }
 }
 
 /// `GET /channels?channel=&workspace=&limit=` and `GET /channels/{channel}`.
@@ -152,8 +163,9 @@ mod tests {
                 Err(status) => assert_eq!(got.err(), Some(status), "{target} {body}"),
             }
         };
-        check("/clients", "", Ok("Clients { limit: 1000 }"));
-        check("/clients?limit=5", "", Ok("Clients { limit: 5 }"));
+        check("/clients", "", Ok("Clients { limit: 1000, by_lag: false }"));
+        check("/clients?limit=5&sort=lag", "", Ok("Clients { limit: 5, by_lag: true }"));
+        check("/clients?sort=name", "", Err(400));
         check("/clients?limit=0", "", Err(400));
         check("/clients/0-1f", "", Ok("Disconnect(Client(\"0-1f\"))"));
         check("/users/alice", "", Ok("Disconnect(User(\"alice\"))"));

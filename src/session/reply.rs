@@ -135,14 +135,11 @@ pub fn gap(gap: &Gap) -> String {
         Some((from, to)) => (Member::Number(from), Member::Number(to)),
         None => (Member::Null, Member::Null),
     };
-    let members = [("from", from), ("to", to), ("cause", Member::Text(gap.cause.as_str()))];
-    match &gap.old {
-        None => object("gap", &members, None),
-        Some(old) => {
-            let [from, to, cause] = members;
-            object("gap", &[from, to, cause, ("old", Member::Text(old))], None)
-        }
-    }
+    let mut members = smallvec::SmallVec::<[(&str, Member<'_>); 5]>::new();
+    members.extend([("from", from), ("to", to), ("cause", Member::Text(gap.cause.as_str()))]);
+    members.extend(gap.matched.map(|matched| ("matched", Member::Number(matched))));
+    members.extend(gap.old.as_deref().map(|old| ("old", Member::Text(old))));
+    object("gap", &members, None)
 }
 
 #[cfg(test)]
@@ -168,9 +165,12 @@ mod tests {
         check(pong(9, None), r#"{"type":"pong","seq":9}"#);
         check(cursor(9), r#"{"type":"cursor","seq":9}"#);
         check(error("c", "m", None), r#"{"type":"error","code":"c","message":"m"}"#);
-        let lapped = Gap { range: Some((3, 9)), cause: GapCause::Lapped, old: None };
+        let lapped = Gap::of((3, 9), GapCause::Lapped);
         check(gap(&lapped), r#"{"type":"gap","from":3,"to":9,"cause":"lapped"}"#);
-        let foreign = Gap { range: None, cause: GapCause::Epoch, old: Some("x-1".into()) };
+        let skipped = Gap { matched: Some(4), ..Gap::of((3, 9), GapCause::Skipped) };
+        check(gap(&skipped), r#"{"type":"gap","from":3,"to":9,"cause":"skipped","matched":4}"#);
+        assert_eq!((lapped.resume_after(), skipped.resume_after()), (Some(9), Some(2)));
+        let foreign = Gap::of_epoch("x-1".into());
         check(gap(&foreign), r#"{"type":"gap","from":null,"to":null,"cause":"epoch","old":"x-1"}"#);
     }
 }

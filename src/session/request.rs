@@ -80,10 +80,12 @@ pub enum Request {
     Announce(Box<Publication>),
     /// Clear old events.
     Clear(Before),
-    /// Who is connected: at most so many of each loop.
+    /// Who is connected.
     Clients {
         /// At most so many.
         limit: usize,
+        /// Those that are furthest behind, and these first.
+        by_lag: bool,
     },
     /// Disconnect a client, by its id or all of a user.
     Disconnect(Whom),

@@ -6,12 +6,15 @@ use super::authority::{Authority, Development};
 use super::hooks::Secrets;
 use crate::notify::Notifications;
 use crate::words::dialect::Dialect;
+use crate::words::on_slow::OnSlow;
 
 /// Settings that all connections share.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The dialect of `/ws` for clients that name none.
     pub dialect: Dialect,
+    /// What happens to streams that are behind and have not chosen.
+    pub on_slow: OnSlow,
     /// What webhooks are verified with.
     pub secrets: Secrets,
     /// Who may do what.
@@ -29,6 +32,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             dialect: Dialect::Native,
+            on_slow: OnSlow::default(),
             secrets: Secrets::default(),
             authority: Arc::new(Development),
             presence: Vec::new(),

@@ -12,6 +12,7 @@ use crate::words::cursor::Since;
 use crate::words::dialect::Dialect;
 use crate::words::filter::{Filter, Words};
 use crate::words::limits::Limits;
+use crate::words::on_slow::OnSlow;
 use crate::words::workspace::Workspace;
 
 /// What a stream or an answer is made of.
@@ -29,6 +30,8 @@ pub struct Wish {
     pub dialect: Dialect,
     /// The sub-protocol to confirm.
     pub protocol: Option<&'static str>,
+    /// What shall happen to the stream when it is behind; what the server says unless given.
+    pub on_slow: Option<OnSlow>,
     /// For history: only events stamped after this time, in Unix milliseconds.
     pub after_time_ms: Option<u64>,
 }
@@ -87,7 +90,7 @@ pub(super) fn websocket(
     }
     let wish = match dialect {
         Dialect::Engram => engram(head, limits)?,
-        Dialect::Native | Dialect::CloudEvents => Wish { dialect, ..wish(head, limits, &[])? },
+        Dialect::Native | Dialect::CloudEvents => Wish { dialect, ..wish(head, limits, WEBSOCKET_MEMBERS)? },
         Dialect::Guts | Dialect::Sdk => {
             let mut wish = Wish { dialect, ..Wish::default() };
             let spelling = if dialect == Dialect::Sdk { Spelling::Sdk } else { Spelling::Hub };
@@ -95,7 +98,7 @@ pub(super) fn websocket(
             wish
         }
     };
-    Ok(Wish { protocol: protocol.map(Dialect::name), ..wish })
+    Ok(Wish { protocol: protocol.map(Dialect::name), on_slow: on_slow(head)?, ..wish })
 }
 
 /// What a client of the dialect `engram` asks for: the memory of one workspace.
@@ -123,6 +126,7 @@ pub(super) fn engram(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Re
     let pattern = Pattern::parse(&text).map_err(|error| refused(400, "bad_workspace", &error.to_string()))?;
     wish.patterns.push((pattern, text));
     debug_assert!(wish.patterns.len() <= limits.subscriptions_max);
+    wish.on_slow = on_slow(head)?;
     // What is no number means nothing to its clients either: they begin with what is new.
     let id = head.header("last-event-id").unwrap_or_default();
     wish.since = id.parse().ok().map(|seq| Since::After { epoch: None, seq });
@@ -144,6 +148,7 @@ pub(super) fn sdk(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Refus
     if let Some(id) = head.header("last-event-id").filter(|id| !id.is_empty()) {
         wish.since = Some(since(id)?);
     }
+    wish.on_slow = on_slow(head)?;
     Ok(wish)
 }
 
@@ -171,7 +176,8 @@ fn add_guts_channels(
 const OTHER_MEMBERS: &[&str] = &["user", "access_token", "token", "_"];
 
 /// Members of a query that only some paths know.
-const EVENTS_MEMBERS: &[&str] = &["unnamed"];
+const EVENTS_MEMBERS: &[&str] = &["unnamed", "on_slow"];
+const WEBSOCKET_MEMBERS: &[&str] = &["on_slow"];
 const HISTORY_MEMBERS: &[&str] = &["after", "after_time", "limit"];
 
 fn named_dialect(name: &str) -> Result<Dialect, Refused> {
@@ -184,6 +190,7 @@ pub(super) fn events(head: &RequestHead<'_>, limits: &Limits) -> Result<Wish, Re
     if wish.patterns.is_empty() {
         return Err(refused(400, "no_channel", "Name at least one channel: /events?channel=..."));
     }
+    wish.on_slow = on_slow(head)?;
     // The header is the newer of the two: a browser that reconnects asks for the same address again.
     if let Some(id) = head.header("last-event-id").filter(|id| !id.is_empty()) {
         wish.since = Some(since(id)?);
@@ -214,9 +221,6 @@ fn wish(head: &RequestHead<'_>, limits: &Limits, own_members: &[&str]) -> Result
                     Some(command::last(&value).map_err(|message| refused(400, "bad_last", &message))?);
             }
             "dialect" => wish.dialect = named_dialect(&value)?,
-            "on_slow" => {
-                return Err(refused(400, "unsupported", "'on_slow' is not served by this version"));
-            }
             name => {
                 let is_condition = filter::add_query_member(&mut wish.filter, name, &value, limits)
                     .map_err(|error| refused(400, error.code, &error.message))?;
@@ -233,6 +237,14 @@ fn wish(head: &RequestHead<'_>, limits: &Limits, own_members: &[&str]) -> Result
         return Err(refused(400, "bad_last", "'since' and 'last' exclude each other."));
     }
     Ok(wish)
+}
+
+/// What a stream of any dialect chooses to happen when it is behind.
+fn on_slow(head: &RequestHead<'_>) -> Result<Option<OnSlow>, Refused> {
+    let Some((_, text)) = query(head)?.into_iter().rfind(|(name, _)| name == "on_slow") else {
+        return Ok(None);
+    };
+    OnSlow::parse(&text).map(Some).ok_or_else(|| refused(400, "bad_on_slow", command::BAD_ON_SLOW))
 }
 
 fn since(text: &str) -> Result<Since, Refused> {

@@ -99,8 +99,33 @@ pub struct Gap {
     pub range: Option<(u64, u64)>,
     /// Why.
     pub cause: GapCause,
+    /// How many events are missing that the receiver would have had, where that is known exactly: of those that were left
+    /// out ([`GapCause::Skipped`]) the ones that pass its filters, otherwise all of its channels.
+    pub matched: Option<u64>,
     /// The cursor that was not understood, for [`GapCause::Epoch`].
     pub old: Option<String>,
+}
+
+impl Gap {
+    /// A gap from the first to the last number of `range`, of which no more is known.
+    #[must_use]
+    pub fn of(range: (u64, u64), cause: GapCause) -> Gap {
+        Gap { range: Some(range), cause, matched: None, old: None }
+    }
+
+    /// The gap before everything that is held, for whoever comes with the cursor `old`, which means nothing here.
+    #[must_use]
+    pub fn of_epoch(old: String) -> Gap {
+        Gap { range: None, cause: GapCause::Epoch, matched: None, old: Some(old) }
+    }
+
+    /// The number to resume after for whoever has had this gap and nothing that follows it; nothing where that cannot be
+    /// told. What is kept of a range that was thinned out follows the gap, so that one stands before it.
+    #[must_use]
+    pub fn resume_after(&self) -> Option<u64> {
+        let (from, to) = self.range?;
+        Some(if self.cause == GapCause::Skipped { from - 1 } else { to })
+    }
 }
 
 /// Why events are missing from a receiver's stream.
@@ -112,11 +137,20 @@ pub enum GapCause {
     Evicted,
     /// The cursor is of another log, or past the head of this one.
     Epoch,
-    /// Left out on the receiver's own wish.
+    /// Thinned out on the receiver's own wish: the events of the range that were kept follow the gap.
     Skipped,
 }
 
 impl GapCause {
+    /// All there are.
+    pub const ALL: [GapCause; 4] = [GapCause::Lapped, GapCause::Evicted, GapCause::Epoch, GapCause::Skipped];
+
+    /// Its place in [`GapCause::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
     /// The word on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -119,6 +119,16 @@ pub struct Limits {
     pub quiet_after: Duration,
     /// How long a peer may take nothing although there is something to send before it is disconnected.
     pub stall_max: Duration,
+    /// The same of a stream whose policy is to be disconnected (`on_slow=close`): close 1013.
+    pub slow_max: Duration,
+    /// Events of its channels that may lie ahead of a stream that conflates (`on_slow=latest`) when its socket takes bytes
+    /// again. Beyond it, or beyond [`WRITE_BYTES_MAX`], it gets the newest of each entity.
+    pub conflate_events_max: usize,
+    /// Events that a stream whose socket takes less than it is given may be behind the head. Beyond it its policy holds:
+    /// a gap up to there, conflation, or close 1013. `None`: as many as the log holds.
+    pub lag_events_max: Option<u64>,
+    /// How old the event at the cursor of such a stream may be; as above.
+    pub lag_age_max: Option<Duration>,
     /// How long a closing connection may take to say goodbye.
     pub linger_max: Duration,
     /// How long a drain may take before what is left is cut.
@@ -150,6 +160,9 @@ impl Limits {
     pub fn check(&self) -> Result<(), &'static str> {
         if self.retain_age.is_some_and(|age| age.as_millis() == 0) {
             return Err("events must be retained for a millisecond at least");
+        }
+        if self.lag_age_max.is_some_and(|age| age.as_millis() == 0) {
+            return Err("a stream must be allowed to be a millisecond behind at least");
         }
         if STEP_EVENTS_MAX < self.batch_events_max {
             return Err("a batch may have at most 1024 events");
@@ -238,6 +251,10 @@ impl Default for Limits {
             pong_deadline: Duration::from_secs(20),
             quiet_after: Duration::from_secs(30),
             stall_max: Duration::from_secs(120),
+            slow_max: Duration::from_secs(10),
+            conflate_events_max: CATCH_UP_EVENTS_MAX,
+            lag_events_max: None,
+            lag_age_max: None,
             linger_max: Duration::from_secs(2),
             drain_deadline: Duration::from_secs(10),
             retry: Duration::from_secs(3),
@@ -299,6 +316,17 @@ pub const CATCH_UP_EVENTS_MAX: usize = 512;
 
 /// Descriptors looked at for one lagging connection before others have their turn.
 pub const CATCH_UP_SCAN_MAX: u64 = 16_384;
+
+/// Work for lagging connections that a loop does in one turn, in events sent; each connection counts as
+/// [`CATCH_UP_LOOK_EVENTS`] besides. The others come first in the next turn.
+pub const CATCH_UP_TURN_EVENTS_MAX: usize = 8192;
+
+/// What it costs to look what a lagging connection gets next, in events sent.
+pub const CATCH_UP_LOOK_EVENTS: usize = 64;
+
+/// Entities whose newest events a stream that conflates is sent in one go, and so the numbers that are remembered for it
+/// until it has them: 32 KiB. Beyond it the range ends, and the next begins.
+pub const CONFLATE_KEPT_MAX: usize = 4096;
 
 /// Longest `Idempotency-Key`, in bytes. Beyond it: 400.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod kind;
 pub mod labels;
 pub mod limits;
+pub mod on_slow;
 pub mod spread;
 pub mod subject;
 pub mod workspace;

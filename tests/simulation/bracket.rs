@@ -142,6 +142,12 @@ impl Bracket {
             self.pass_over(context, holdings, from, "a gap");
         }
         let twin = context.twin.borrow();
+        if self.newest.is_none() {
+            let count = |is_it: &dyn Fn(u64) -> bool| (from..=to).filter(|seq| is_it(*seq)).count() as u64;
+            let least = count(&|seq| holdings.any_must_lose(&self.added, &twin, seq));
+            let most = count(&|seq| holdings.any_may_lose(&self.added, &twin, seq));
+            gap.check_matched(context, &self.name, least, most);
+        }
         if let Some(newest) = &mut self.newest {
             assert_eq!(from, to, "{what}");
             newest.got(&twin, from, |event| holdings.any_gets(&self.added, event));

@@ -188,6 +188,16 @@ impl Holdings {
             || self.own.iter().filter(|own| own.ended.is_none_or(|ended| seq <= ended)).all(gets)
     }
 
+    /// Whether the event `seq` may come.
+    pub(crate) fn may_get(&self, twin: &Twin, seq: u64) -> bool {
+        let Some(event) = twin.event(seq) else { return false };
+        let own = || self.own.iter().filter(|own| own.ended.is_none_or(|ended| seq <= ended));
+        let is_due = |held: &Held| {
+            held.begin.may_after < seq && own().any(|own| held.gets(own.filter.as_ref(), event))
+        };
+        self.announces(event, seq, |begin| begin.may_after) || self.held.iter().any(is_due)
+    }
+
     /// The event `seq` may come; and if it does, whatever it is due to has begun.
     pub(crate) fn accept(&mut self, twin: &Twin, seq: u64) -> bool {
         let Some(event) = twin.event(seq) else { return false };
@@ -217,6 +227,16 @@ impl Holdings {
             })
     }
 
+    /// Whether somebody who loses `seq` loses it for certain.
+    pub(crate) fn must_lose(&self, twin: &Twin, seq: u64) -> bool {
+        let Some(event) = twin.event(seq) else { return false };
+        let loses = |own: &Own| {
+            let mut begun = self.held.iter().filter(|held| held.begin.must_after < seq);
+            begun.any(|held| held.reaches(own.filter.as_ref(), event))
+        };
+        self.announces(event, seq, |begin| begin.must_after) || self.own.iter().all(loses)
+    }
+
     fn announces(&self, event: &Intent, seq: u64, after: impl Fn(&Begin) -> u64) -> bool {
         event.is_announcement && self.announced.as_ref().is_some_and(|begin| after(begin) < seq)
     }
@@ -237,6 +257,14 @@ impl Holdings {
             self.own.iter().any(|own| added.iter().any(|held| held.reaches(own.filter.as_ref(), event)))
         };
         twin.event(seq).is_none_or(reaches)
+    }
+
+    /// Whether one of `added` would lose `seq` for certain.
+    pub(crate) fn any_must_lose(&self, added: &[Held], twin: &Twin, seq: u64) -> bool {
+        let reaches = |event: &Intent| {
+            self.own.iter().all(|own| added.iter().any(|held| held.reaches(own.filter.as_ref(), event)))
+        };
+        twin.event(seq).is_some_and(reaches)
     }
 
     /// Whether one of `added` would get `seq`, and the connection was not given it.

@@ -24,6 +24,12 @@ impl Newest {
         self.high
     }
 
+    /// What comes from `seq` on comes anyway: they were looked up before it.
+    pub(crate) fn lie_before(&mut self, seq: u64) {
+        self.high = self.high.min(seq);
+        assert!(self.low <= self.high, "the newest were looked up after {} and before {seq}", self.low);
+    }
+
     /// The event `seq` has come, or was named as lost.
     pub(crate) fn got(&mut self, twin: &Twin, seq: u64, gets: impl Fn(&Intent) -> bool) {
         self.has_begun = true;

@@ -342,7 +342,7 @@ impl Publisher {
         assert_eq!(history.complete, gap.is_none(), "{body}");
         assert!(history.events.len() as u64 <= limit, "{body}");
         let mut receiver = Receiver::new(format!("history of {texts:?} for {}", self.name));
-        receiver.connect(filter);
+        receiver.connect(filter, None);
         let begin = match (&gap, &since) {
             (Some(gap), _) => gap.to(),
             (None, Since::After(seq, _)) => Some((*seq).max(asked.oldest - 1)),

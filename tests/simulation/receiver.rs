@@ -9,6 +9,7 @@ use crate::dialect::Dialect;
 use crate::filter::Filter;
 use crate::held::{Begin, Holdings};
 use crate::newest::Newest;
+use crate::policy::{Conflated, Policies, Policy};
 
 /// The receiving side of one client.
 pub(crate) struct Receiver {
@@ -24,6 +25,12 @@ pub(crate) struct Receiver {
     bracket: Option<Bracket>,
     /// The stream began with the newest events of each channel.
     newest: Option<Newest>,
+    /// What may happen to this connection when it is slow.
+    pub(crate) policies: Policies,
+    /// A range was thinned out, and what is kept of it follows.
+    conflated: Option<Conflated>,
+    /// What lies before this was asked for, and must not be thinned out.
+    asked_end: u64,
 }
 
 /// Where a stream was asked to begin.
@@ -77,6 +84,9 @@ pub(crate) struct Gap {
     range: Option<(u64, u64)>,
     cause: String,
     old: Option<String>,
+    /// How many events it has cost; `is_terse` where the dialect has no word for that.
+    matched: Option<u64>,
+    is_terse: bool,
 }
 
 impl Gap {
@@ -87,12 +97,14 @@ impl Gap {
             (from, to) => Some((from.as_u64().expect("from"), to.as_u64().expect("to"))),
         };
         let text = |name: &str| message[name].as_str().map(str::to_owned);
-        Gap { range, cause: text("cause").expect("a gap has a cause"), old: text("old") }
+        let matched = message.get("matched").map(|matched| matched.as_u64().expect("matched"));
+        let cause = text("cause").expect("a gap has a cause");
+        Gap { range, cause, old: text("old"), matched, is_terse: false }
     }
 
     /// A gap of these events.
     pub(crate) fn of(from: u64, to: u64, cause: &str) -> Gap {
-        Gap { range: Some((from, to)), cause: cause.to_owned(), old: None }
+        Gap { range: Some((from, to)), cause: cause.to_owned(), old: None, matched: None, is_terse: true }
     }
 
     /// The first and last event that is missing, where they can be told.
@@ -109,6 +121,23 @@ impl Gap {
     pub(crate) fn to(&self) -> Option<u64> {
         self.range.map(|(_, to)| to)
     }
+
+    /// The number after which a stream goes on that has had this gap.
+    pub(crate) fn resume_after(&self) -> Option<u64> {
+        self.range.map(|(from, to)| if self.cause == "skipped" { from - 1 } else { to })
+    }
+
+    /// The number of events that it has cost is exact: `least` to `most` as far as anybody knows.
+    pub(crate) fn check_matched(&self, context: &Context, what: &str, least: u64, most: u64) {
+        let (Some((from, _)), false) = (self.range, self.is_terse) else { return };
+        match self.matched {
+            Some(matched) => {
+                assert!((least..=most).contains(&matched), "{what}: {self:?} of {least} to {most}");
+                context.tally.count("matched");
+            }
+            None => assert!(from < context.hub.log.forgotten_below(), "{what}: {self:?} says not how many"),
+        }
+    }
 }
 
 impl Receiver {
@@ -122,14 +151,18 @@ impl Receiver {
             opening: None,
             bracket: None,
             newest: None,
+            policies: Policies::new(None),
+            conflated: None,
+            asked_end: 0,
         }
     }
 
-    /// A new connection, which subscribes to nothing yet and has this filter.
-    pub(crate) fn connect(&mut self, filter: Option<Filter>) {
+    /// A new connection, which subscribes to nothing yet and has this filter and policy.
+    pub(crate) fn connect(&mut self, filter: Option<Filter>, policy: Option<Policy>) {
         self.holdings = Holdings::new(filter);
-        (self.opening, self.bracket, self.newest) = (None, None, None);
-        self.cursor = 0;
+        self.policies = Policies::new(policy);
+        (self.opening, self.bracket, self.newest, self.conflated) = (None, None, None, None);
+        (self.cursor, self.asked_end) = (0, 0);
     }
 
     /// The connection is a stream; where it begins was not said.
@@ -175,12 +208,20 @@ impl Receiver {
             if !self.holdings.requires(&twin, seq) {
                 continue;
             }
+            if let Some(conflated) = self.conflated.as_ref().filter(|conflated| conflated.has(seq)) {
+                conflated.missed(&twin, &self.holdings, seq);
+                continue;
+            }
             match &mut self.newest {
                 Some(newest) if seq < newest.high() => {
                     newest.missed(&twin, seq, oldest, |event| self.holdings.gets(event));
                 }
                 _ => panic!("{} missed {seq} before {what} ({end})", self.name),
             }
+        }
+        drop(twin);
+        if let Some(conflated) = self.conflated.take_if(|conflated| conflated.is_before(end)) {
+            conflated.end(context);
         }
     }
 
@@ -230,6 +271,7 @@ impl Receiver {
         let added = self.holdings.added(texts, filter, Begin::after(after), anew);
         self.holdings.add(added, Begin::after(after), told);
         self.holdings.open(Begin::after(after));
+        self.asked_end = if since == Since::Now { 0 } else { asked.published };
         self.opening = Some(Opening { since, told, asked });
     }
 
@@ -303,7 +345,7 @@ impl Receiver {
                             Some(gap) => {
                                 assert_eq!(gap.range, Some((seq + 1, told)), "{}", what());
                                 assert_eq!(gap.cause, "evicted", "{}", what());
-                                self.check_loss(context, seq + 1, told);
+                                self.check_loss(context, gap, seq + 1, told);
                             }
                         }
                     }
@@ -330,6 +372,9 @@ impl Receiver {
         self.pass_over(context, seq, "an event");
         let twin = context.twin.borrow();
         assert!(self.holdings.accept(&twin, seq), "{} does not want {seq}", self.name);
+        if let Some(conflated) = self.conflated.as_mut().filter(|conflated| conflated.has(seq)) {
+            conflated.got(&twin, &self.holdings, seq);
+        }
         self.holdings.note_event();
         if let Some(newest) = &mut self.newest {
             newest.got(&twin, seq, |event| self.holdings.gets(event));
@@ -365,7 +410,12 @@ impl Receiver {
         if let Some(bracket) = &mut self.bracket {
             return bracket.gap(context, &self.holdings, gap);
         }
+        if gap.cause == "skipped" {
+            return self.thinned(context, gap);
+        }
         if gap.cause == "lapped" {
+            // Whoever was overtaken is behind like any other.
+            self.asked_end = 0;
             self.settle(context, None);
         } else {
             assert!(self.settle(context, Some(gap)), "{}: a gap in the middle: {gap:?}", self.name);
@@ -374,7 +424,11 @@ impl Receiver {
         let (from, to) = gap.range.expect("only an opening stream is told of another epoch");
         assert!(self.cursor < from && from <= to, "{}: {gap:?} after {}", self.name, self.cursor);
         self.pass_over(context, from, "a gap");
-        self.check_loss(context, from, to);
+        self.check_loss(context, gap, from, to);
+        if let Some(conflated) = self.conflated.as_mut().filter(|conflated| conflated.has(from)) {
+            assert_eq!(from, to, "{}: {gap:?} of what is kept", self.name);
+            conflated.got(&context.twin.borrow(), &self.holdings, from);
+        }
         if let Some(newest) = self.newest.as_mut().filter(|_| from == to) {
             newest.got(&context.twin.borrow(), from, |event| self.holdings.gets(event));
         }
@@ -382,10 +436,44 @@ impl Receiver {
         self.cursor = to;
     }
 
-    /// A gap is told only where something is lost, and only what is.
-    fn check_loss(&self, context: &Context, from: u64, to: u64) {
+    /// A range is thinned out: nothing before it is missing, and what is kept of it follows.
+    fn thinned(&mut self, context: &Context, gap: &Gap) {
+        self.settle(context, None);
+        assert!(self.policies.may_be("latest"), "{}: {gap:?} that was not asked for", self.name);
+        let (from, to) = gap.range.expect("what is thinned out has numbers");
+        let end = context.twin.borrow().end();
+        assert!(self.cursor < from && from <= to && to < end, "{}: {gap:?} after {}", self.name, self.cursor);
+        assert!(self.asked_end <= from, "{}: {gap:?} of what it asked for", self.name);
+        self.pass_over(context, from, "a gap");
+        assert!(self.conflated.is_none(), "{}: {gap:?} in another", self.name);
+        if let Some(newest) = &mut self.newest {
+            newest.lie_before(from);
+        }
+        context.tally.count("gap skipped");
         let twin = context.twin.borrow();
-        assert!(to < context.hub.log.oldest(), "{}: {from}..={to} is said to be lost, and held", self.name);
+        self.conflated = Some(Conflated::new(&twin, &self.holdings, (from, to), gap.matched));
+        // Whoever is cut off now and comes back from here has lost nothing.
+        self.cursor = from - 1;
+    }
+
+    /// A gap is told only where something is lost, and only what is.
+    fn check_loss(&self, context: &Context, gap: &Gap, from: u64, to: u64) {
+        let twin = context.twin.borrow();
+        let limits = &context.hub.limits;
+        let has_bound = limits.lag_events_max.is_some() || limits.lag_age_max.is_some();
+        let is_held = context.hub.log.oldest() <= to;
+        if is_held && gap.cause == "lapped" && has_bound && self.policies.may_be("gap") {
+            context.tally.count("gap by a bound on lag");
+        } else {
+            assert!(!is_held, "{}: {from}..={to} is said to be lost, and held", self.name);
+        }
+        let count = |is_it: &dyn Fn(u64) -> bool| (from..=to).filter(|seq| is_it(*seq)).count() as u64;
+        let is_kept = |seq: u64| self.conflated.as_ref().is_some_and(|conflated| conflated.has(seq));
+        if !(from..=to).any(is_kept) {
+            let least = count(&|seq| self.holdings.must_lose(&twin, seq));
+            let most = count(&|seq| self.holdings.may_lose(&twin, seq));
+            gap.check_matched(context, &self.name, least, most);
+        }
         let is_lost = (from..=to).any(|seq| self.holdings.may_lose(&twin, seq));
         assert!(
             is_lost || from < context.hub.log.forgotten_below(),

@@ -51,6 +51,10 @@ impl Settings {
             pong_deadline: ms(&[20_000, 500]),
             quiet_after: ms(&[30_000, 100, 33]),
             stall_max: ms(&[120_000, 300]),
+            slow_max: Duration::from_millis(latest.pick(&[10_000, 200])),
+            conflate_events_max: latest.pick(&[0, 1, 3, 20, 512]),
+            lag_events_max: latest.chance(150).then(|| latest.pick(&[2, 20, 200])),
+            lag_age_max: latest.chance(100).then(|| Duration::from_millis(latest.pick(&[3, 40, 400]))),
             linger_max: ms(&[2000, 100]),
             drain_deadline: ms(&[10_000, 1000]),
             ..Limits::default()

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::filter::Filter;
 use crate::link::Conn;
+use crate::policy::{Policy, slow_patience};
 use crate::receiver::{Gap, Marks, Receiver, Since};
 
 /// A stream.
@@ -55,6 +56,7 @@ impl Stream {
         texts: Vec<&'static str>,
         since: Since,
         filter: Option<&Filter>,
+        policy: Option<Policy>,
     ) -> Stream {
         let random = &context.random;
         let is_unnamed = dialect == Dialect::Sdk || (dialect == Dialect::Native && random.chance(300));
@@ -76,6 +78,7 @@ impl Stream {
             (Some(text), _) => header = format!("Last-Event-ID: {text}\r\n"),
         }
         query.extend(filter.into_iter().flat_map(Filter::query));
+        query.extend(policy.map(|policy| format!("on_slow={policy}")));
         let path = match dialect {
             Dialect::Engram => "/v1/events",
             Dialect::Sdk => "/api/events",
@@ -170,7 +173,9 @@ impl Stream {
         };
         let seq = number.and_then(|seq| seq.parse::<u64>().ok());
         let seq = seq.unwrap_or_else(|| panic!("an id that is no cursor: {block:?}"));
-        let is_lost = block.data.as_ref().is_some_and(|data| !data.contains(r#""cause":"lapped""#));
+        let is_cause = |data: &str, cause: &str| data.contains(&format!(r#""cause":"{cause}""#));
+        let is_later = |data: &str| is_cause(data, "lapped") || is_cause(data, "skipped");
+        let is_lost = block.data.as_ref().is_some_and(|data| !is_later(data));
         if self.phase == Phase::First && self.dialect == Dialect::Engram {
             let is_gap = block.event.as_deref() == Some("gap");
             if is_gap && is_lost {
@@ -208,7 +213,8 @@ impl Stream {
             let message: Value = serde_json::from_str(data).expect("data is JSON");
             assert_eq!(message["type"], "gap", "{block:?}");
             let gap = Gap::parse(&message);
-            assert!(gap.to().is_none_or(|to| to == seq), "a gap's id is its end: {block:?}");
+            let resume_after = gap.resume_after();
+            assert!(resume_after.is_none_or(|after| after == seq), "a gap's id is where to go on: {block:?}");
             receiver.gap(&context, &gap);
             Some("gap".to_owned())
         };
@@ -228,7 +234,8 @@ impl Stream {
     }
 
     /// Whether the stream is over. The server must not have ended it for no reason.
-    pub(crate) fn is_over(&self, name: &str) -> bool {
+    pub(crate) fn is_over(&self, receiver: &Receiver) -> bool {
+        let name = &receiver.name;
         if !self.conn.is_at_end() {
             return false;
         }
@@ -239,6 +246,8 @@ impl Stream {
             || self.context.hub.is_draining();
         // One that is turned away may find nothing but the end.
         let patience = limits.stall_max.min(limits.head_deadline).min(limits.linger_max);
+        let patience =
+            if receiver.policies.may_be("close") { slow_patience(limits, patience) } else { patience };
         if let (false, Some(unrest_ms)) = (is_excused, self.conn.unrest_ms()) {
             assert!(
                 patience.as_millis() as u64 <= unrest_ms,

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::filter::Filter;
 use crate::link::Conn;
+use crate::policy;
 use crate::receiver::{Receiver, Since};
 use crate::server::Server;
 use crate::stream::Stream;
@@ -87,22 +88,23 @@ impl Subscriber {
         };
         let name = &self.receiver.name;
         context.trace(|| format!("{name} connects, {since:?} {filter:?} {dialect:?}"));
-        self.receiver.connect(filter.clone());
+        let policy = policy::random(random);
+        self.receiver.connect(filter.clone(), policy);
         let texts = random_texts_that_fit(&context, dialect);
         self.transport = if is_socket {
             (self.has_cursors, self.says_goodbye) = (dialect.has_native_answers(), true);
             let is_later = dialect.has_native_answers() && random.chance(400);
             let at_once = if is_later { Vec::new() } else { texts.clone() };
             let mut socket =
-                WebSocket::open(&context, conn, dialect, at_once, since.clone(), filter.as_ref());
+                WebSocket::open(&context, conn, dialect, at_once, since.clone(), filter.as_ref(), policy);
             if is_later && random.chance(900) {
-                socket.subscribe(&texts, since, Filter::random(random, 800));
+                socket.subscribe(&mut self.receiver, &texts, since, Filter::random(random, 800));
             }
             Transport::WebSocket(socket)
         } else {
             self.has_cursors = dialect != Dialect::Engram;
             self.says_goodbye = self.has_cursors;
-            Transport::Stream(Stream::open(&context, conn, dialect, texts, since, filter.as_ref()))
+            Transport::Stream(Stream::open(&context, conn, dialect, texts, since, filter.as_ref(), policy))
         };
     }
 
@@ -125,7 +127,7 @@ impl Subscriber {
                 if let Transport::WebSocket(socket) = &mut self.transport
                     && !socket.conn.is_half_closed()
                 {
-                    socket.speak();
+                    socket.speak(&mut self.receiver);
                 }
             }
             _ => {}
@@ -165,16 +167,15 @@ impl Subscriber {
         if !dozes {
             has_moved |= conn.pull();
         }
-        let name = self.receiver.name.clone();
         let is_over = match &mut self.transport {
             Transport::None => true,
             Transport::WebSocket(socket) => {
                 socket.understand(&mut self.receiver);
-                socket.is_over(&name)
+                socket.is_over(&self.receiver)
             }
             Transport::Stream(stream) => {
                 stream.understand(&mut self.receiver);
-                stream.is_over(&name)
+                stream.is_over(&self.receiver)
             }
         };
         if is_over {

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::dialect::{Dialect, guts_error};
 use crate::filter::Filter;
 use crate::link::Conn;
+use crate::policy::{self, Policy, slow_patience};
 use crate::receiver::{Gap, Marks, Receiver, Since};
 use crate::wishes::Wishes;
 
@@ -37,6 +38,8 @@ pub(crate) struct WebSocket {
     pub(crate) goodbye: Option<Option<u64>>,
     /// The server would not have us.
     pub(crate) is_refused: bool,
+    /// It said so because we are slow.
+    was_slow: bool,
 }
 
 struct Sent {
@@ -44,10 +47,21 @@ struct Sent {
     command: Command,
 }
 
+impl Sent {
+    /// The policy that it asks for.
+    fn policy(&self) -> Option<Policy> {
+        match &self.command {
+            Command::Subscribe { policy, .. } => *policy,
+            _ => None,
+        }
+    }
+}
+
 enum Command {
     Subscribe {
         texts: Vec<&'static str>,
         filter: Option<Filter>,
+        policy: Option<Policy>,
         since: Since,
         asked: Marks,
         told: Option<u64>,
@@ -79,6 +93,7 @@ impl WebSocket {
         texts: Vec<&'static str>,
         since: Since,
         filter: Option<&Filter>,
+        policy: Option<Policy>,
     ) -> WebSocket {
         let mut query: Vec<String> = Vec::new();
         let mut commands = VecDeque::new();
@@ -91,12 +106,13 @@ impl WebSocket {
             if !texts.is_empty() {
                 query.extend(since.query());
                 let asked = Marks::now(context);
-                let command =
-                    Command::Subscribe { texts, filter: None, since, asked, told: None, answers: 0 };
+                let (filter, policy, told, answers) = (None, None, None, 0);
+                let command = Command::Subscribe { texts, filter, policy, since, asked, told, answers };
                 commands.push_back(Sent { id: None, command });
             }
         }
         query.extend(filter.into_iter().flat_map(Filter::query));
+        query.extend(policy.map(|policy| format!("on_slow={policy}")));
         // The client library of one has an address of its own.
         let path = if dialect == Dialect::Sdk { "/ws/subscribe" } else { "/ws" };
         if ![Dialect::Native, Dialect::Sdk].contains(&dialect) {
@@ -123,11 +139,12 @@ impl WebSocket {
             has_left: false,
             goodbye: None,
             is_refused: false,
+            was_slow: false,
         }
     }
 
     /// Says something at random.
-    pub(crate) fn speak(&mut self) {
+    pub(crate) fn speak(&mut self, receiver: &mut Receiver) {
         let context = Rc::clone(&self.context);
         let random = &context.random;
         if self.has_left || self.goodbye.is_some() || !self.conn.is_ready_to_send() {
@@ -148,18 +165,21 @@ impl WebSocket {
             }
             (Dialect::Guts | Dialect::Sdk, choice) => self.speak_guts(choice),
             (Dialect::Engram, choice) => self.speak_engram(choice),
-            (Dialect::Native | Dialect::CloudEvents, choice) => self.speak_native(choice),
+            (Dialect::Native | Dialect::CloudEvents, choice) => self.speak_native(receiver, choice),
         }
     }
 
-    fn speak_native(&mut self, choice: u64) {
+    fn speak_native(&mut self, receiver: &mut Receiver, choice: u64) {
         let context = Rc::clone(&self.context);
         let random = &context.random;
         match choice {
-            0..12 => self.subscribe(&random_texts(&context), Since::Now, Filter::random(random, 500)),
+            0..12 => {
+                let filter = Filter::random(random, 500);
+                self.subscribe(receiver, &random_texts(&context), Since::Now, filter);
+            }
             12..40 => {
                 let since = Since::random(&context, None);
-                self.subscribe(&random_texts(&context), since, Filter::random(random, 700));
+                self.subscribe(receiver, &random_texts(&context), since, Filter::random(random, 700));
             }
             40..52 => {
                 let texts = random_texts(&context);
@@ -181,7 +201,7 @@ impl WebSocket {
                     91 => (r#""type":"dance""#, "bad_message"),
                     92 => (r#""type":"subscribe","channel":"nonsense""#, "bad_channel"),
                     93 if random.chance(500) => {
-                        (r#""type":"subscribe","channel":"x:a","on_slow":"latest""#, "unsupported")
+                        (r#""type":"subscribe","channel":"x:a","on_slow":"late""#, "bad_on_slow")
                     }
                     93 => (r#""type":"filter","filter":{"event_types":["bogus"]}"#, "unknown_event_type"),
                     _ if random.chance(500) => {
@@ -205,7 +225,8 @@ impl WebSocket {
             0..50 => {
                 let (filter, asked) = (None, Marks::now(&context));
                 let (texts, since) = (vec![text], Since::Now);
-                let command = Command::Subscribe { texts, filter, since, asked, told: None, answers: 0 };
+                let (policy, told, answers) = (None, None, 0);
+                let command = Command::Subscribe { texts, filter, policy, since, asked, told, answers };
                 (format!(r#"{{"type":"subscribe","channel":"{text}"}}"#), command)
             }
             50..75 => {
@@ -247,16 +268,26 @@ impl WebSocket {
     }
 
     /// Subscribes.
-    pub(crate) fn subscribe(&mut self, texts: &[&'static str], since: Since, filter: Option<Filter>) {
+    pub(crate) fn subscribe(
+        &mut self,
+        receiver: &mut Receiver,
+        texts: &[&'static str],
+        since: Since,
+        filter: Option<Filter>,
+    ) {
         let begin = since.member().unwrap_or_default();
         let object = filter.as_ref().map(|filter| format!(r#","filter":{}"#, filter.object()));
         let named = texts.join("\",\"");
         let object = object.unwrap_or_default();
-        let text = format!(r#""type":"subscribe","channels":["{named}"]{begin}{object}"#);
+        let policy = policy::random(&self.context.random);
+        policy.into_iter().for_each(|policy| receiver.policies.ask_for(policy));
+        let on_slow = policy.map(|policy| format!(r#","on_slow":"{policy}""#)).unwrap_or_default();
+        let text = format!(r#""type":"subscribe","channels":["{named}"]{begin}{object}{on_slow}"#);
         let texts = texts.to_vec();
         self.command(text, |asked| Command::Subscribe {
             texts,
             filter,
+            policy,
             since,
             asked,
             told: None,
@@ -390,6 +421,15 @@ impl WebSocket {
                         }
                         Some(seq)
                     }
+                    Some(1013) => {
+                        assert!(receiver.policies.may_be("close"), "{}: sent away unasked", receiver.name);
+                        let seq = reason.strip_prefix(&format!("{}-", self.context.hub.epoch));
+                        let seq = seq.and_then(|seq| seq.parse().ok()).expect("the reason is the cursor");
+                        receiver.goodbye(&self.context, seq);
+                        self.context.tally.count("closed for being slow");
+                        self.was_slow = true;
+                        Some(seq)
+                    }
                     Some(1008) if reason == "message took too long" => None,
                     _ => panic!("{}: closed with {code:?} {reason}", receiver.name),
                 };
@@ -475,7 +515,7 @@ impl WebSocket {
                 receiver.replayed(&context, texts, filter, (since.clone(), *asked), range);
                 false
             }
-            (Command::Subscribe { texts, filter, since, asked, told, answers }, "subscribed") => {
+            (Command::Subscribe { texts, filter, since, asked, told, answers, .. }, "subscribed") => {
                 let seq = message["seq"].as_u64().expect("seq");
                 assert_eq!(message["channel"], texts[*answers], "{message}");
                 assert_eq!(message["epoch"], context.hub.epoch.as_str(), "{message}");
@@ -519,7 +559,10 @@ impl WebSocket {
             _ => panic!("{}: not the answer that is due: {message}", receiver.name),
         };
         if is_answered {
-            self.commands.remove(at);
+            let answered = self.commands.remove(at).and_then(|sent| sent.policy());
+            if let Some(policy) = answered {
+                receiver.policies.hold(policy, self.commands.iter().filter_map(Sent::policy));
+            }
         }
     }
 
@@ -554,7 +597,8 @@ impl WebSocket {
     }
 
     /// Whether the conversation is over. The server must not have ended it for no reason.
-    pub(crate) fn is_over(&self, name: &str) -> bool {
+    pub(crate) fn is_over(&self, receiver: &Receiver) -> bool {
+        let name = &receiver.name;
         if !self.conn.is_at_end() {
             return false;
         }
@@ -566,8 +610,12 @@ impl WebSocket {
             || self.conn.is_reset()
             || self.context.hub.is_draining();
         let patience = limits.stall_max.min(limits.pong_deadline).min(limits.head_deadline);
-        // Half a message may be on its way.
-        let patience = patience.min(limits.message_deadline);
+        let patience =
+            if receiver.policies.may_be("close") { slow_patience(limits, patience) } else { patience };
+        if let (true, Some(unrest_ms)) = (self.was_slow, self.conn.unrest_ms()) {
+            let patience = slow_patience(limits, limits.slow_max);
+            assert!(patience.as_millis() as u64 <= unrest_ms, "{name}: slow for {unrest_ms} ms only");
+        }
         // One that is turned away may find nothing but the end.
         let patience = if self.is_open { patience } else { patience.min(limits.linger_max) };
         if let (false, Some(unrest_ms)) = (is_excused, self.conn.unrest_ms()) {

@@ -325,7 +325,7 @@ mod tests {
              \"memory_id\":null,\"preview\":null,\"changes\":null,\"data\":{\"error\":\"e\"}}\n\
              id: 4\n\n",
         );
-        let lapped = Gap { range: Some((3, 9)), cause: GapCause::Lapped, old: None };
+        let lapped = Gap::of((3, 9), GapCause::Lapped);
         check(
             &|out| push_gap_block(out, &lapped, 9),
             "event: gap\ndata: {\"type\":\"gap\",\"from\":3,\"to\":9,\"cause\":\"lapped\"}\nid: 9\n\n",

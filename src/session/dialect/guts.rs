@@ -273,9 +273,9 @@ mod tests {
         check(unsubscribed("a\"b"), r#"{"type":"unsubscribed","channel":"a\"b"}"#);
         check(pong(), r#"{"type":"pong"}"#);
         check(error("m"), r#"{"type":"error","message":"m"}"#);
-        let lapped = Gap { range: Some((3, 9)), cause: GapCause::Lapped, old: None };
+        let lapped = Gap::of((3, 9), GapCause::Lapped);
         check(gap(&lapped), r#"{"type":"error","message":"events 3 to 9 were not delivered: lapped"}"#);
-        let foreign = Gap { range: None, cause: GapCause::Epoch, old: Some("x-1".into()) };
+        let foreign = Gap::of_epoch("x-1".into());
         check(
             gap(&foreign),
             r#"{"type":"error","message":"events after the unknown cursor x-1 may not have been delivered: epoch"}"#,

@@ -74,7 +74,7 @@ mod tests {
              \"timestamp\":\"2026-11-22T02:54:20.123Z\",\"data\":{\"commit_count\":3},\"event_id\":\"e-1\",\"seq\":41}\n\n",
         );
         let mut out = Vec::new();
-        let evicted = Gap { range: Some((3, 9)), cause: GapCause::Evicted, old: None };
+        let evicted = Gap::of((3, 9), GapCause::Evicted);
         push_gap_block(&mut out, event.epoch, &evicted, 9);
         assert_eq!(
             String::from_utf8(out).unwrap(),
