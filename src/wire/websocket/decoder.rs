@@ -29,9 +29,11 @@ pub struct Decoder {
     /// How much of `buffer` is known to be UTF-8; counts for text messages only.
     validated: u32,
     message_bytes_max: u32,
-    fragments_max: u16,
+    /// Data frames that may still come.
+    frames_left: u32,
+    fragments_max: u32,
     /// Frames of the unfinished message so far.
-    fragments: u16,
+    fragments: u32,
     /// What the unfinished message is; `None` between messages.
     kind: Option<Kind>,
 }
@@ -41,7 +43,7 @@ pub struct Decoder {
 pub struct WebSocketLimits {
     /// Longest message in bytes, over all its frames; beyond it 1009. More than 2^31 means 2^31.
     pub message_bytes_max: usize,
-    /// Most frames of one message, empty ones included; beyond it 1008. More than 65,535 means 65,535.
+    /// Most frames of one message, empty ones included; beyond it 1008. More than 2^32 means 2^32.
     pub fragments_max: usize,
 }
 
@@ -80,10 +82,23 @@ impl Decoder {
             message_len: 0,
             validated: 0,
             message_bytes_max: limits.message_bytes_max.min(MESSAGE_BYTES_CEILING) as u32,
-            fragments_max: limits.fragments_max.min(u16::MAX as usize) as u16,
+            fragments_max: limits.fragments_max.min(u32::MAX as usize) as u32,
+            frames_left: u32::MAX,
             fragments: 0,
             kind: None,
         }
+    }
+
+    /// From now on so many data frames may come, whole messages or parts of one; beyond it 1008. `u32::MAX`, and nothing
+    /// said: any number.
+    pub fn allow_frames(&mut self, frames: u32) {
+        self.frames_left = frames;
+    }
+
+    /// Data frames that may still come: fewer by those that have come since it was said how many.
+    #[must_use]
+    pub fn frames_left(&self) -> u32 {
+        self.frames_left
     }
 
     /// Takes `input`, whose payloads are unmasked in place, and gives every complete message to `on`.
@@ -156,6 +171,7 @@ impl Decoder {
         Expected {
             is_inside_message: self.kind.is_some(),
             fragments_left: self.fragments_max - self.fragments,
+            frames_left: self.frames_left,
             bytes_left: self.message_bytes_max - self.message_len,
         }
     }
@@ -169,6 +185,9 @@ impl Decoder {
         }
         if !frame.opcode.is_control() {
             self.fragments += 1;
+            if self.frames_left != u32::MAX {
+                self.frames_left -= 1;
+            }
         }
     }
 

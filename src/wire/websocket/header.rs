@@ -11,7 +11,7 @@ use super::{
     encoder::{CONTROL_BYTES_MAX, FINAL, LENGTH_IN_2_BYTES, LENGTH_IN_8_BYTES},
     violation::{
         CONTROL_FRAGMENTED, CONTROL_TOO_LONG, LENGTH_BAD, MESSAGE_UNFINISHED, RESERVED_BITS, RESERVED_OPCODE,
-        STRAY_CONTINUATION, TOO_BIG, TOO_MANY_FRAGMENTS, UNMASKED, Violation,
+        STRAY_CONTINUATION, TOO_BIG, TOO_MANY_FRAGMENTS, TOO_MANY_FRAMES, UNMASKED, Violation,
     },
 };
 
@@ -31,7 +31,9 @@ pub(super) struct Expected {
     /// Whether a message has begun and not ended.
     pub(super) is_inside_message: bool,
     /// Frames that the message may still have.
-    pub(super) fragments_left: u16,
+    pub(super) fragments_left: u32,
+    /// Data frames that may still come, of whichever message.
+    pub(super) frames_left: u32,
     /// Bytes that the message may still have.
     pub(super) bytes_left: u32,
 }
@@ -94,6 +96,9 @@ fn check_first(first: u8, expected: Expected) -> Result<Opcode, Violation> {
     }
     if !opcode.is_control() && expected.fragments_left == 0 {
         return Err(TOO_MANY_FRAGMENTS);
+    }
+    if !opcode.is_control() && expected.frames_left == 0 {
+        return Err(TOO_MANY_FRAMES);
     }
     Ok(opcode)
 }

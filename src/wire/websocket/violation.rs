@@ -35,3 +35,5 @@ pub(super) const TOO_BIG: Violation =
     Violation { close_code: close::MESSAGE_TOO_BIG, reason: "the message is larger than allowed" };
 pub(super) const TOO_MANY_FRAGMENTS: Violation =
     Violation { close_code: close::POLICY_VIOLATION, reason: "the message has more fragments than allowed" };
+pub(super) const TOO_MANY_FRAMES: Violation =
+    Violation { close_code: close::POLICY_VIOLATION, reason: "more frames in a second than allowed" };
