@@ -44,6 +44,8 @@ pub struct Counters {
     subscriptions: AtomicU64,
     subscriptions_total: AtomicU64,
     accept_failures: AtomicU64,
+    panics: AtomicU64,
+    stalls: AtomicU64,
 }
 
 impl Counters {
@@ -78,6 +80,28 @@ impl Counters {
     #[must_use]
     pub fn accept_failures(&self) -> u64 {
         self.accept_failures.load(Ordering::Relaxed)
+    }
+
+    /// Dealing with a connection has panicked, and the connection was given up.
+    pub fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were given up because of a fault of the server.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// A loop stands still.
+    pub fn count_stall(&self) {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a loop has stood still.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Relaxed)
     }
 
     /// Streams open now, over either transport.

@@ -68,8 +68,26 @@ pub struct Desk {
     pub traffic: Traffic,
     /// Everything below this has been handed to the kernel for everybody who keeps up.
     routed: CachePadded<AtomicU64>,
+    /// How old the first event was that the loop had not handed on at the end of its last turn, in milliseconds.
+    behind_ms: AtomicU64,
     /// Set when the loop, draining, has nothing more to submit or to be answered.
     quiet: AtomicBool,
+    /// Turns that the loop has begun, or [`RETIRED`].
+    turns: AtomicU64,
+    /// For how long the loop has not turned though it is awake, as the watchdog says; 0 if it is well.
+    stalled_ms: AtomicU64,
+}
+
+/// More turns than a loop can begin.
+const RETIRED: u64 = u64::MAX;
+
+/// A loop that stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// Which.
+    pub loop_index: usize,
+    /// For how long, in milliseconds; at least 1.
+    pub for_ms: u64,
 }
 
 impl Hub {
@@ -96,7 +114,10 @@ impl Hub {
             letters: crossbeam_channel::unbounded(),
             traffic: Traffic::default(),
             routed: CachePadded::new(AtomicU64::new(1)),
+            behind_ms: AtomicU64::new(0),
             quiet: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            stalled_ms: AtomicU64::new(0),
         };
         let sequencer = Sequencer::new(writer, epoch, &limits);
         let hub = Hub {
@@ -135,11 +156,11 @@ impl Hub {
     /// [`Refusal::Overloaded`] when the queue is full or the loops are too far behind, [`Refusal::Draining`] when the
     /// server shuts down. Nothing of it was done then, and nothing will be. Loops that are behind do not keep old events
     /// from being cleared.
-    pub fn submit(&self, submission: Submission, now_unix_ms: u64) -> Result<(), Refusal> {
+    pub fn submit(&self, submission: Submission) -> Result<(), Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        if matches!(submission.order, Order::Publish { .. }) && self.is_far_behind(now_unix_ms) {
+        if matches!(submission.order, Order::Publish { .. }) && self.is_far_behind() {
             return Err(Refusal::Overloaded);
         }
         self.submit_own(submission)
@@ -196,19 +217,17 @@ impl Hub {
 
     /// Whether the slowest loop that is awake is further behind than publishers may drive it.
     #[must_use]
-    pub fn is_far_behind(&self, now_unix_ms: u64) -> bool {
+    pub fn is_far_behind(&self) -> bool {
         let published = self.log.published();
-        // A sleeping loop has handed on everything that concerns it, or is being rung.
-        let awake = self.desks.iter().filter(|desk| !desk.bell.is_asleep());
-        let Some(slowest) = awake.map(Desk::routed).min() else { return false };
-        if published <= slowest {
-            return false;
-        }
-        let is_old = |slot: crate::log::Slot| {
-            self.limits.fanout_backlog_max.as_millis() as u64 <= now_unix_ms.saturating_sub(slot.timestamp_ms)
+        let behind_max_ms = self.limits.fanout_backlog_max.as_millis() as u64;
+        let is_far_behind = |desk: &Desk| {
+            let routed = desk.routed();
+            let is_late = || behind_max_ms <= desk.behind_ms() || desk.stalled_ms() != 0;
+            self.limits.fanout_backlog_events_max <= published.saturating_sub(routed)
+                || (routed < published && is_late())
         };
-        self.limits.fanout_backlog_events_max <= published - slowest
-            || self.log.slot(slowest).is_some_and(is_old)
+        // A sleeping loop has handed on everything that concerns it, or is being rung.
+        self.desks.iter().filter(|desk| !desk.bell.is_asleep()).any(is_far_behind)
     }
 
     /// Begins to shut down: no new publish is let in from now on.
@@ -247,6 +266,15 @@ impl Hub {
     #[must_use]
     pub fn is_last_loop(&self) -> bool {
         self.desks.len() <= self.loops_left.load(Ordering::SeqCst) + 1
+    }
+
+    /// The first loop that stands still, if one does.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Stall> {
+        let stall = |(loop_index, desk): (usize, &Desk)| {
+            Some(Stall { loop_index, for_ms: desk.stalled_ms() }).filter(|stall| stall.for_ms != 0)
+        };
+        self.desks.iter().enumerate().find_map(stall)
     }
 
     /// Whether every loop has handed everything up to `seq` to the kernel, for everybody who keeps up.
@@ -318,6 +346,47 @@ impl Desk {
     /// has no subscriber of what was published. The loop takes the number over when it wakes.
     pub fn advance_routed(&self, routed: u64) {
         self.routed.fetch_max(routed, Ordering::AcqRel);
+    }
+
+    /// How old the first event was that the loop had not handed on at the end of its last turn, in milliseconds; 0 if it
+    /// had handed on all.
+    #[must_use]
+    pub fn behind_ms(&self) -> u64 {
+        self.behind_ms.load(Ordering::Relaxed)
+    }
+
+    /// The loop ends a turn, and the first event that it has not handed on is so old.
+    pub fn set_behind_ms(&self, behind_ms: u64) {
+        // Relaxed: only the number counts.
+        self.behind_ms.store(behind_ms, Ordering::Relaxed);
+    }
+
+    /// The loop begins another turn.
+    pub fn begin_turn(&self) {
+        // Relaxed, and no read-modify-write: there is one writer, and only that the number changes counts.
+        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// The loop has had its last turn.
+    pub fn retire(&self) {
+        self.turns.store(RETIRED, Ordering::Relaxed);
+    }
+
+    /// Turns that the loop has begun; nothing once it has had its last.
+    #[must_use]
+    pub fn turns(&self) -> Option<u64> {
+        Some(self.turns.load(Ordering::Relaxed)).filter(|turns| *turns != RETIRED)
+    }
+
+    /// For how many milliseconds the loop has not turned though it is awake; 0 if it is well.
+    #[must_use]
+    pub fn stalled_ms(&self) -> u64 {
+        self.stalled_ms.load(Ordering::Relaxed)
+    }
+
+    /// What the watchdog has found out.
+    pub fn set_stalled_ms(&self, stalled_ms: u64) {
+        self.stalled_ms.store(stalled_ms, Ordering::Relaxed);
     }
 
     /// The loop, draining, has nothing more to submit or to be answered.
@@ -439,7 +508,7 @@ mod tests {
         table.subscribe(&Pattern::parse("t:wanted").unwrap(), 0);
         desk.show_table(table);
         desk.bell.lie_down();
-        hub.submit(submission(channels), 0).unwrap();
+        hub.submit(submission(channels)).unwrap();
         let mut step = Step::default();
         assert!(sequencer.step(hub.ingest(), 0, &mut step));
         hub.announce(&step, &mut [Interest::default()]);
@@ -467,7 +536,7 @@ mod tests {
         };
         let (was_published, has_left) = std::thread::scope(|scope| {
             scope.spawn(|| run_sequencer(&hub, sequencer, || clock_ms.load(Ordering::Relaxed), &stop));
-            let is_in = hub.submit(submission(["t:a"].into_iter()), 5000).is_ok();
+            let is_in = hub.submit(submission(["t:a"].into_iter())).is_ok();
             let was_published = is_in && comes(&|| hub.log.published() == 2);
             let oldest = hub.log.oldest();
             clock_ms.store(6000, Ordering::Relaxed);
@@ -484,12 +553,37 @@ mod tests {
         let waker: Box<dyn Waker> = Box::new(Count(Arc::default()));
         let (hub, mut sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
         let mut step = Step::default();
-        hub.submit(submission(["t:a"; 2].into_iter()), 0).unwrap();
+        hub.submit(submission(["t:a"; 2].into_iter())).unwrap();
         assert!(sequencer.step(hub.ingest(), 0, &mut step));
-        assert_eq!(hub.submit(submission(["t:a"].into_iter()), 0), Err(Refusal::Overloaded));
-        assert_eq!(hub.submit(Submission::clear(Origin::NOBODY, Before::Seq(2)), 0), Ok(()));
+        assert_eq!(hub.submit(submission(["t:a"].into_iter())), Err(Refusal::Overloaded));
+        assert_eq!(hub.submit(Submission::clear(Origin::NOBODY, Before::Seq(2))), Ok(()));
         assert!(sequencer.step(hub.ingest(), 0, &mut step));
         assert_eq!(step.receipts[0].1.outcome, Ok(Done::Cleared { count: 1, oldest: 2 }));
+    }
+
+    #[test]
+    fn a_loop_that_is_late_or_stands_still_keeps_publishers_out_only_while_it_owes_something() {
+        let limits = Limits { fanout_backlog_max: Duration::from_millis(200), ..Limits::default() };
+        let waker: Box<dyn Waker> = Box::new(Count(Arc::default()));
+        let (hub, mut sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
+        let desk = &hub.desks()[0];
+        let check = |behind_ms: u64, stalled_ms: u64, is_level: bool, expected: bool| {
+            desk.set_behind_ms(behind_ms);
+            desk.set_stalled_ms(stalled_ms);
+            desk.advance_routed(if is_level { hub.log.published() } else { 1 });
+            assert_eq!(hub.is_far_behind(), expected, "{behind_ms} ms behind, {stalled_ms} ms still");
+        };
+        check(1000, 1000, true, false);
+        hub.submit(submission(["t:a"].into_iter())).unwrap();
+        assert!(sequencer.step(hub.ingest(), 0, &mut Step::default()));
+        check(0, 0, false, false);
+        check(199, 0, false, false);
+        check(200, 0, false, true);
+        check(0, 1, false, true);
+        desk.bell.lie_down();
+        check(200, 1, false, false);
+        desk.bell.get_up();
+        check(200, 1, true, false);
     }
 
     #[test]

@@ -170,7 +170,7 @@ pub(super) fn event_loop() -> Pair {
 fn publish(hub: &Hub, sequencer: &mut Sequencer, step: &mut Step, interest: &mut [Interest]) {
     let event: Publication = crowd::event(&crowd::channel(0));
     let submission = Submission::publish(Origin::NOBODY, std::iter::once(event).collect());
-    hub.submit(submission, UNIX_MS).expect("the loop keeps up");
+    hub.submit(submission).expect("the loop keeps up");
     assert!(sequencer.step(hub.ingest(), UNIX_MS, step));
     hub.announce(step, interest);
 }

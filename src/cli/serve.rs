@@ -22,6 +22,7 @@ use crate::words::dialect::Dialect;
 use crate::words::kind::{self, KindError};
 use crate::words::limits::Limits;
 use crate::words::on_slow::OnSlow;
+use crate::words::rate::{Rate, RateError};
 use crate::words::worst_case::WorstCase;
 
 /// Runs the server until SIGTERM or SIGINT, then drains: publishers get 503, what was accepted is delivered, every
@@ -92,6 +93,15 @@ pub(super) struct ServeFlags {
     /// After this long without an event a client is sent its cursor, so that silence never ages into a gap.
     #[arg(long, env = "FANFARE_QUIET_AFTER", default_value = "30s", value_parser = humantime::parse_duration)]
     quiet_after: Duration,
+    /// Data frames of one WebSocket client in a second, as '50' or with a burst '50/200'; 0 for any number.
+    #[arg(long, env = "FANFARE_FRAMES_PER_SECOND", default_value = "0", value_name = "RATE", value_parser = parse_rate)]
+    frames_per_second: OptionalRate,
+    /// Pings, and pongs that nobody asked for, of one WebSocket client in a second; 0 for any number.
+    #[arg(long, env = "FANFARE_CONTROL_FRAMES_PER_SECOND", default_value = "10/20", value_name = "RATE", value_parser = parse_rate)]
+    control_frames_per_second: OptionalRate,
+    /// Commands of one WebSocket client in a second; 0 for any number.
+    #[arg(long, env = "FANFARE_COMMANDS_PER_SECOND", default_value = "0", value_name = "RATE", value_parser = parse_rate)]
+    commands_per_second: OptionalRate,
     /// How often a WebSocket client is pinged.
     #[arg(long, env = "FANFARE_PING_EVERY", default_value = "25s", value_parser = humantime::parse_duration)]
     ping_every: Duration,
@@ -113,6 +123,12 @@ pub(super) struct ServeFlags {
     /// How old the oldest event that waits to be sent may be before publishers get 503.
     #[arg(long, env = "FANFARE_FANOUT_BACKLOG_MAX", default_value = "200ms", value_parser = humantime::parse_duration)]
     fanout_backlog_max: Duration,
+    /// How long a loop may stand still before health is red.
+    #[arg(long, env = "FANFARE_LOOP_STALL_MAX", default_value = "5s", value_parser = humantime::parse_duration)]
+    loop_stall_max: Duration,
+    /// How long a loop may stand still before the process ends, so that it can be started again; 0 for as long as it likes.
+    #[arg(long, env = "FANFARE_STALL_ABORT", default_value = "30s", value_parser = parse_patience)]
+    stall_abort: Patience,
     /// How long a drain may take.
     #[arg(long, env = "FANFARE_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
@@ -185,8 +201,10 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         flags.slow_max,
         flags.fanout_backlog_max,
         flags.drain_timeout,
+        flags.loop_stall_max,
     ];
-    let mut durations = durations.iter().chain(&rare).chain(&flags.lag_age_max);
+    let optional = flags.lag_age_max.iter().chain(&flags.stall_abort);
+    let mut durations = durations.iter().chain(&rare).chain(optional);
     if durations.any(|duration| duration.as_millis() == 0 || DURATION_MAX < *duration) {
         return Err(bad("durations are from 1ms to 30 days"));
     }
@@ -213,6 +231,9 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         retain_age: flags.retain_age,
         idempotency_window: flags.idempotency_window,
         idempotency_keys_max: flags.idempotency_keys,
+        frame_rate: flags.frames_per_second,
+        control_frame_rate: flags.control_frames_per_second,
+        command_rate: flags.commands_per_second,
         quiet_after: flags.quiet_after,
         ping_every: flags.ping_every,
         stall_max: flags.stall_max,
@@ -221,6 +242,8 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         lag_events_max: flags.lag_events_max,
         lag_age_max: flags.lag_age_max,
         fanout_backlog_max: flags.fanout_backlog_max,
+        loop_stall_max: flags.loop_stall_max,
+        loop_stall_abort: flags.stall_abort,
         drain_deadline: flags.drain_timeout,
         ..rare
     };
@@ -282,6 +305,20 @@ fn parse_kind(text: &str) -> Result<String, KindError> {
 fn parse_on_slow(text: &str) -> Result<OnSlow, &'static str> {
     OnSlow::parse(text).ok_or("gap, latest or close")
 }
+
+fn parse_rate(text: &str) -> Result<OptionalRate, RateError> {
+    if text == "0" { Ok(None) } else { text.parse().map(Some) }
+}
+
+/// Under a name of its own, as the flags would take it for a flag that may be left out.
+type OptionalRate = Option<Rate>;
+
+fn parse_patience(text: &str) -> Result<Patience, humantime::DurationError> {
+    if text == "0" { Ok(None) } else { humantime::parse_duration(text).map(Some) }
+}
+
+/// As above.
+type Patience = Option<Duration>;
 
 fn parse_dialect(text: &str) -> Result<Dialect, &'static str> {
     let known =

@@ -20,7 +20,7 @@ use crate::sequencer::{
     Done, IdempotencyKey, Order, Origin, Publication, Refusal, Sequencer, Step, Submission,
 };
 use crate::sync::seat::Seat;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Ordering, or_abort};
 use crate::words::filter::Filter;
 
 /// What it is now, in Unix milliseconds.
@@ -121,7 +121,7 @@ impl Core {
     pub(super) fn carry_out(&self, order: Order) -> Outcome {
         let ticket = self.hub.audience.tickets.take().ok_or(Refusal::Overloaded)?;
         let submission = Submission { origin: Origin::in_process(ticket.token()), order };
-        self.hub.submit(submission, self.now_unix_ms())?;
+        self.hub.submit(submission)?;
         self.sit(Some(&ticket));
         let backoff = Backoff::new();
         while !backoff.is_completed() {
@@ -155,7 +155,10 @@ impl Core {
         let hub = &*self.hub;
         let turn = |sitter: &mut Sitter| {
             let mut steps = 0;
-            while sitter.sequencer.step(hub.ingest(), (self.clock)(), &mut sitter.step) {
+            // Others wait for the seat: if the one who sits fails they would wait for ever.
+            let step =
+                |sitter: &mut Sitter| sitter.sequencer.step(hub.ingest(), (self.clock)(), &mut sitter.step);
+            while or_abort("the sequencer", || step(sitter)) {
                 hub.announce(&sitter.step, &mut sitter.interest);
                 steps += 1;
                 if STEPS_MAX <= steps && own.is_none_or(|ticket| ticket.outcome().is_some()) {

@@ -14,12 +14,13 @@ use crate::reader::{Sieve, Subscription};
 use crate::session::authority::Principal;
 use crate::session::http::HttpReader;
 use crate::session::request::Door;
-use crate::wire::websocket::Decoder;
+use crate::wire::websocket::{self, Decoder};
 use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
 use crate::words::filter::Filter;
 use crate::words::limits::{CATCH_UP_EVENTS_MAX, Limits};
 use crate::words::on_slow::OnSlow;
+use crate::words::rate::Bucket;
 
 /// A connection: a link, what is said over it, and a cursor into the log.
 ///
@@ -92,14 +93,31 @@ pub(super) struct Connection<L> {
 pub(super) enum Session {
     /// Requests and answers.
     Http(HttpReader),
-    /// A WebSocket; there is a decoder only while a message is half read.
-    WebSocket(Option<Box<HalfRead>>),
+    /// A WebSocket.
+    WebSocket(Listening),
     /// A stream of server-sent events: the peer has nothing more to say.
     Sse,
     /// Goodbye has been said; what still arrives is thrown away.
     Closing,
     /// Lent out while its input is being read.
     Taken,
+}
+
+/// What is kept of a WebSocket client's input.
+#[derive(Default)]
+pub(super) struct Listening {
+    /// There is a decoder only while a message is half read.
+    pub(super) half_read: Option<Box<HalfRead>>,
+    /// What it has used of the rates that it has; nothing until then.
+    pub(super) rates: Option<Box<Rates>>,
+}
+
+/// How often a WebSocket client has done lately what is bounded.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    pub(super) frames: Bucket,
+    pub(super) control_frames: Bucket,
+    pub(super) commands: Bucket,
 }
 
 /// A message of which a part has come.
@@ -331,7 +349,7 @@ impl<L> Connection<L> {
         if clock.stalled_ms != 0 {
             deadline = deadline.min(after(clock.stalled_ms, self.patience(limits)));
         }
-        if let Session::WebSocket(Some(half_read)) = &self.session
+        if let Session::WebSocket(Listening { half_read: Some(half_read), .. }) = &self.session
             && !self.is_paused(limits)
         {
             deadline = deadline.min(after(half_read.since_ms, limits.message_deadline));
@@ -343,18 +361,39 @@ impl<L> Connection<L> {
 /// The end of a list of marks.
 pub(super) const NO_MARK: u32 = u32::MAX;
 
-/// Bytes on their way out, and how many of them are gone. Owns no memory when empty.
-#[derive(Debug, Default)]
+/// Bytes on their way out, and how many of them are gone. Owns no memory when empty. Far less than 4 GiB: the rest of a
+/// frame, and answers, which pause the input long before.
+#[derive(Debug)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     sent: u32,
     /// Of a peer that was given some time to take a part of these: one more than the bytes that it has taken in that time.
     timed: Option<NonZeroU32>,
+    /// Where the newest pong begins; of no interest once something stands behind it.
+    pong_at: u32,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox { bytes: Vec::new(), sent: 0, timed: None, pong_at: NO_PONG }
+    }
 }
 
 impl Outbox {
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.sent as usize
+    }
+
+    /// Appends a pong. `instead`: in place of the one before it, if that is the last thing here and has not begun to go out.
+    pub(super) fn push_pong(&mut self, payload: &[u8], instead: bool) {
+        let at = self.pong_at as usize;
+        let is_last = self.pong_at != NO_PONG
+            && self.bytes.get(at + 1).is_some_and(|len| at + 2 + usize::from(*len) == self.bytes.len());
+        if instead && is_last && self.sent <= self.pong_at {
+            self.bytes.truncate(at);
+        }
+        self.pong_at = self.bytes.len() as u32;
+        websocket::push_pong(&mut self.bytes, payload);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -380,6 +419,11 @@ impl Outbox {
         &mut self.bytes
     }
 
+    /// Takes back everything behind the first `length` bytes that are still there.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.bytes.truncate((self.sent as usize).saturating_add(length));
+    }
+
     /// The first `count` bytes are gone.
     pub(super) fn advance(&mut self, count: usize) {
         // An outbox is one answer or frame larger than its bound: far from what fits.
@@ -391,10 +435,14 @@ impl Outbox {
             *self = Outbox::default();
         } else if self.bytes.len() / 2 < self.sent as usize {
             self.bytes.drain(..self.sent as usize);
+            self.pong_at = self.pong_at.checked_sub(self.sent).unwrap_or(NO_PONG);
             self.sent = 0;
         }
     }
 }
+
+/// There is no pong in an outbox.
+const NO_PONG: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -414,6 +462,27 @@ mod tests {
         assert_eq!(out.taken_in_time(), Some(0));
         out.advance(20);
         assert_eq!((out.taken_in_time(), out.is_empty()), (None, true), "there is nothing more to take");
+    }
+
+    #[test]
+    fn a_pong_takes_the_place_of_the_one_before_it_unless_that_is_on_its_way() {
+        let mut outbox = Outbox::default();
+        let mut check = |what: &str, act: fn(&mut Outbox), expected: &[u8]| {
+            act(&mut outbox);
+            assert_eq!(outbox.as_slice(), expected, "{what}");
+        };
+        check("the first", |outbox| outbox.push_pong(b"a", true), b"\x8a\x01a");
+        check("in its place", |outbox| outbox.push_pong(b"bcd", true), b"\x8a\x03bcd");
+        check("in its place, shorter", |outbox| outbox.push_pong(b"", true), b"\x8a\x00");
+        check("both", |outbox| outbox.push_pong(b"e", false), b"\x8a\x00\x8a\x01e");
+        check("one begins to go", |outbox| outbox.advance(1), b"\x00\x8a\x01e");
+        check("the other does not", |outbox| outbox.push_pong(b"f", true), b"\x00\x8a\x01f");
+        check("now it does", |outbox| outbox.advance(2), b"\x01f");
+        check("so it stays", |outbox| outbox.push_pong(b"g", true), b"\x01f\x8a\x01g");
+        check("a text", |outbox| outbox.tail().extend_from_slice(b"text"), b"\x01f\x8a\x01gtext");
+        check("goes first", |outbox| outbox.push_pong(b"h", true), b"\x01f\x8a\x01gtext\x8a\x01h");
+        check("all is gone", |outbox| outbox.advance(12), b"");
+        check("and begins anew", |outbox| outbox.push_pong(b"i", true), b"\x8a\x01i");
     }
 
     #[test]

@@ -18,26 +18,31 @@ use crate::words::spread::spread;
 impl<L: Link> EventLoop<L> {
     /// Answers what the sequencer has dealt with.
     pub(super) fn take_receipts(&mut self) {
-        while let Some(receipt) = self.desk().take_receipt() {
-            self.in_flight -= 1;
-            self.answer(&receipt);
-        }
+        self.one_by_one(|this| {
+            while let Some(receipt) = this.desk().take_receipt() {
+                this.in_flight -= 1;
+                this.answer(&receipt);
+            }
+        });
     }
 
     /// Answers what the sequencer has dealt with that sits here: those receipts take no way over the desk.
     pub(super) fn take_own_receipts(&mut self, step: &Step) {
-        for (origin, receipt) in &step.receipts {
-            if origin.loop_index == self.index {
-                self.in_flight -= 1;
-                self.answer(receipt);
+        let index = self.index;
+        let mut receipts = step.receipts.iter().filter(|(origin, _)| origin.loop_index == index);
+        self.one_by_one(|this| {
+            for (_, receipt) in receipts.by_ref() {
+                this.in_flight -= 1;
+                this.answer(receipt);
             }
-        }
+        });
     }
 
     /// Receipts of one connection come in the order it submitted: the first request that waits for one gets it.
     fn answer(&mut self, receipt: &Receipt) {
         let id = ConnectionId(receipt.token);
         let key = id.key();
+        self.handle(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.generation != id.generation() {
             return;
@@ -112,10 +117,13 @@ impl<L: Link> EventLoop<L> {
     fn say_goodbye_to(&mut self, is_meant: impl Fn(Delivery) -> bool) {
         let guests = self.connections.iter().filter(|(_, connection)| connection.door == Door::Public);
         let meant = guests.filter(|(_, connection)| is_meant(connection.delivery));
-        let keys: Vec<usize> = meant.map(|(key, _)| key).collect();
-        for key in keys {
-            self.say_goodbye(key);
-        }
+        let mut keys = meant.map(|(key, _)| key).collect::<Vec<usize>>().into_iter();
+        self.one_by_one(|this| {
+            for key in keys.by_ref() {
+                this.handle(key);
+                this.say_goodbye(key);
+            }
+        });
     }
 }
 

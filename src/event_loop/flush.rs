@@ -40,7 +40,7 @@ pub(super) struct Sifted {
 
 impl Sifted {
     /// The turn is over.
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.lists.truncate(LISTS_KEPT_MAX);
         self.places.clear();
     }
@@ -244,31 +244,39 @@ impl<L: Link> EventLoop<L> {
         let hub = Arc::clone(&self.hub);
         let pass = hub.log.pass();
         let mut batch = std::mem::take(&mut self.batch).emptied();
-        to_flush.retain(|&key| {
-            let Some(connection) = self.connections.get_mut(key) else { return false };
-            let is_catching_up = connection.delivery == Delivery::Lagging && connection.writable;
-            if is_catching_up && *budget == 0 {
-                return true;
-            }
-            connection.in_flush = false;
-            let before = connection.delivered;
-            self.flush_one(key, &pass, &mut batch);
-            if is_catching_up {
-                let after = self.connections.get(key).map_or(before, |connection| connection.delivered);
-                *budget = budget.saturating_sub(CATCH_UP_LOOK_EVENTS + (after - before) as usize);
-            }
-            false
-        });
+        let (mut next, mut kept) = (0, 0);
         let mut left = most;
-        while 0 < left
-            && let Some(key) = self.fan_out.next_due()
-        {
-            // What it was marked for may have gone with something else.
-            if self.connections.get(key).is_some_and(|connection| connection.marks != NO_MARK) {
-                self.flush_one(key, &pass, &mut batch);
-                left -= 1;
+        self.one_by_one(|this| {
+            while let Some(&key) = to_flush.get(next) {
+                next += 1;
+                let Some(connection) = this.connections.get_mut(key) else { continue };
+                let is_catching_up = connection.delivery == Delivery::Lagging && connection.writable;
+                if is_catching_up && *budget == 0 {
+                    to_flush[kept] = key;
+                    kept += 1;
+                    continue;
+                }
+                connection.in_flush = false;
+                let before = connection.delivered;
+                this.handle(key);
+                this.flush_one(key, &pass, &mut batch);
+                if is_catching_up {
+                    let after = this.connections.get(key).map_or(before, |connection| connection.delivered);
+                    *budget = budget.saturating_sub(CATCH_UP_LOOK_EVENTS + (after - before) as usize);
+                }
             }
-        }
+            while 0 < left
+                && let Some(key) = this.fan_out.next_due()
+            {
+                // What it was marked for may have gone with something else.
+                if this.connections.get(key).is_some_and(|connection| connection.marks != NO_MARK) {
+                    left -= 1;
+                    this.handle(key);
+                    this.flush_one(key, &pass, &mut batch);
+                }
+            }
+        });
+        to_flush.truncate(kept);
         self.batch = batch.emptied();
         self.sifted.clear();
     }

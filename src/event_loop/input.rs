@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::connection::{Connection, Details, HalfRead, Session};
+use super::connection::{Connection, Details, HalfRead, Listening, Ping, Rates, Session};
 use super::control::{JSON, published};
 use super::stream::Subscribing;
 use super::waiting::Waiting;
@@ -23,11 +23,12 @@ use crate::session::settings::Settings;
 use crate::session::submit::key_of;
 use crate::web;
 use crate::wire::http::{RequestHead, Response, ResponseContext, Version, problem};
-use crate::wire::websocket::{Decoder, Message, WebSocketLimits, close, push_close, push_pong, push_text};
+use crate::wire::websocket::{Decoder, Message, WebSocketLimits, close, push_close, push_text};
 use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
 use crate::words::filter::{Filter, Words};
 use crate::words::limits::AGENT_BYTES_MAX;
+use crate::words::rate::{Bucket, Rate};
 use crate::words::workspace::Scope;
 
 /// Reads of one connection before others have their turn.
@@ -38,13 +39,19 @@ const READERS_PER_TURN: usize = 4096;
 
 impl<L: Link> EventLoop<L> {
     pub(super) fn input(&mut self) {
-        for _ in 0..self.to_read.len().min(READERS_PER_TURN) {
-            let Some(key) = self.to_read.pop_front() else { break };
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.in_input = false;
-                self.read(key);
+        let mut left = self.to_read.len().min(READERS_PER_TURN);
+        self.one_by_one(|this| {
+            while 0 < left
+                && let Some(key) = this.to_read.pop_front()
+            {
+                left -= 1;
+                if let Some(connection) = this.connections.get_mut(key) {
+                    connection.in_input = false;
+                    this.handle(key);
+                    this.read(key);
+                }
             }
-        }
+        });
     }
 
     /// Reads a connection, a bounded number of times. What was left unread is dealt with before more is read, so that
@@ -114,7 +121,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         match std::mem::replace(&mut connection.session, Session::Taken) {
             Session::Http(reader) => self.take_http(key, reader, input),
-            Session::WebSocket(half_read) => self.take_frames(key, half_read, input),
+            Session::WebSocket(listening) => self.take_frames(key, listening, input),
             other => connection.session = other,
         }
     }
@@ -207,6 +214,7 @@ impl<L: Link> EventLoop<L> {
             version: head.version,
         };
         let must_wait = !connection.waiting.is_empty();
+        self.handling.note_whole(connection.out.len());
         let principal = match settings.authority.identify(head, connection.door) {
             Ok(principal) => principal,
             Err(denied) => return self.respond(key, &denial(denied), context),
@@ -301,7 +309,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get(key) else { return Err(Refusal::Draining) };
         let token = ConnectionId::new(key, connection.generation).0;
         let origin = Origin { loop_index: self.index, token };
-        self.hub.submit(Submission { origin, order }, self.now.unix_ms)?;
+        self.hub.submit(Submission { origin, order })?;
         self.in_flight += 1;
         Ok(())
     }
@@ -326,7 +334,8 @@ impl<L: Link> EventLoop<L> {
         if context.keep_alive && !is_paused { Flow::Continue } else { Flow::Stop }
     }
 
-    fn take_frames(&mut self, key: usize, half_read: Option<Box<HalfRead>>, input: &mut [u8]) {
+    fn take_frames(&mut self, key: usize, listening: Listening, input: &mut [u8]) {
+        let Listening { half_read, rates } = listening;
         let limits = WebSocketLimits {
             message_bytes_max: self.hub.limits.body_bytes_max,
             fragments_max: self.hub.limits.fragments_max,
@@ -334,11 +343,20 @@ impl<L: Link> EventLoop<L> {
         let since_ms = self.now.mono_ms.max(1);
         let begin = || HalfRead { decoder: Decoder::new(limits), since_ms };
         let HalfRead { mut decoder, since_ms } = half_read.map_or_else(begin, |half_read| *half_read);
+        self.rates = rates;
+        let frame_rate = self.hub.limits.frame_rate.map(|rate| (rate, self.rates().frames));
+        let frames_left = frame_rate.map_or(u32::MAX, |(rate, used)| used.left(rate, self.now.mono_ms));
+        decoder.allow_frames(frames_left);
         let outcome = decoder.decode(input, &mut |message| self.message(key, message));
+        if let Some((rate, _)) = frame_rate {
+            let now_ms = self.now.mono_ms;
+            self.rates().frames.take_many(rate, now_ms, frames_left - decoder.frames_left());
+        }
+        let rates = self.rates.take();
         let Some(connection) = self.connections.get_mut(key) else { return };
         let was_taken = matches!(connection.session, Session::Taken);
         if let Err(violation) = outcome {
-            connection.session = Session::WebSocket(None);
+            connection.session = Session::WebSocket(Listening::default());
             push_close(connection.out.tail(), violation.close_code, violation.reason);
             self.part(key);
             return;
@@ -353,29 +371,45 @@ impl<L: Link> EventLoop<L> {
             // Nearly every message comes whole, and then there is nothing to keep.
             let is_half_read = decoder.is_mid_message();
             let half_read = is_half_read.then(|| Box::new(HalfRead { decoder, since_ms }));
-            connection.session = Session::WebSocket(half_read);
+            connection.session = Session::WebSocket(Listening { half_read, rates });
         }
     }
 
     /// One message of a WebSocket client.
     fn message(&mut self, key: usize, message: Message<'_>) -> ControlFlow<()> {
         let Some(connection) = self.connections.get_mut(key) else { return ControlFlow::Break(()) };
+        let is_asked_for = connection.ping != Ping::None;
         // Whoever speaks is there.
         connection.heard(self.now.mono_ms);
+        self.handling.note_whole(connection.out.len());
+        let is_control = match message {
+            Message::Text(_) | Message::Binary(_) | Message::Close { .. } => false,
+            Message::Ping(_) => true,
+            Message::Pong(_) => !is_asked_for,
+        };
+        if is_control && !self.may(self.hub.limits.control_frame_rate, |rates| &mut rates.control_frames) {
+            self.say_close(key, close::POLICY_VIOLATION, "more control frames in a second than allowed");
+            return ControlFlow::Break(());
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return ControlFlow::Break(()) };
         match message {
             Message::Text(text) => self.command(key, text),
             // The reference dialects never had an answer to it.
             Message::Binary(_)
                 if !matches!(connection.speech.dialect, Dialect::Native | Dialect::CloudEvents) => {}
-            Message::Binary(_) => self.refuse(key, "bad_message", "binary messages are not understood", None),
+            Message::Binary(_) => {
+                self.say_close(key, close::UNSUPPORTED_DATA, "binary messages are not taken here");
+                return ControlFlow::Break(());
+            }
             Message::Ping(payload) => {
-                push_pong(connection.out.tail(), payload);
+                // A peer that does not read is owed the last one only.
+                let instead = !connection.writable;
+                connection.out.push_pong(payload, instead);
                 self.want_flush(key);
             }
             Message::Pong(_) => {}
             Message::Close { code, .. } => {
-                push_close(connection.out.tail(), code.unwrap_or(close::NORMAL), "");
-                self.part(key);
+                self.say_close(key, code.unwrap_or(close::NORMAL), "");
                 return ControlFlow::Break(());
             }
         }
@@ -385,9 +419,32 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
+    /// Ends a WebSocket for this reason.
+    fn say_close(&mut self, key: usize, code: u16, reason: &str) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            push_close(connection.out.tail(), code, reason);
+            self.part(key);
+        }
+    }
+
+    /// What the client whose input is being read has used of its rates.
+    fn rates(&mut self) -> &mut Rates {
+        self.rates.get_or_insert_default()
+    }
+
+    /// Whether the client whose input is being read may do once more what is bounded by `rate`.
+    fn may(&mut self, rate: Option<Rate>, bucket: impl FnOnce(&mut Rates) -> &mut Bucket) -> bool {
+        let now_ms = self.now.mono_ms;
+        rate.is_none_or(|rate| bucket(self.rates()).take(rate, now_ms))
+    }
+
     fn command(&mut self, key: usize, text: &str) {
+        let is_in_time = self.may(self.hub.limits.command_rate, |rates| &mut rates.commands);
         match self.dialect_of(key) {
             Dialect::Native | Dialect::CloudEvents => {}
+            // It has no word for it.
+            Dialect::Engram if !is_in_time => return,
+            Dialect::Guts | Dialect::Sdk if !is_in_time => return self.refuse_haste(key, None),
             Dialect::Guts => return self.guts_command(key, text, Spelling::Hub),
             Dialect::Sdk => return self.guts_command(key, text, Spelling::Sdk),
             Dialect::Engram => return self.engram_update(key, text),
@@ -399,6 +456,9 @@ impl<L: Link> EventLoop<L> {
             }
         };
         let id = command.id.as_deref();
+        if !is_in_time {
+            return self.refuse_haste(key, id);
+        }
         if let Err(denied) = self.allow_command(key, &command.verb) {
             return self.refuse(key, denied.code(), &denied.to_string(), id);
         }
@@ -430,6 +490,11 @@ impl<L: Link> EventLoop<L> {
                 }
             }
         }
+    }
+
+    /// Tells a WebSocket client that it commands too much.
+    fn refuse_haste(&mut self, key: usize, id: Option<&str>) {
+        self.refuse(key, "rate_limited", "more commands in a second than allowed", id);
     }
 
     /// Whether the client of a stream may do what it commands.
@@ -515,11 +580,13 @@ impl<L: Link> EventLoop<L> {
     }
 
     fn health(&self, which: Health) -> Response {
-        let is_up = which == Health::Live || !self.hub.is_draining();
         let streams = self.hub.counters.streams() as usize;
-        let mut body = match which {
-            Health::Live => health::live(streams),
-            Health::Ready => health::ready(is_up, streams),
+        let stall = self.hub.stalled().filter(|_| which != Health::Live);
+        let is_up = stall.is_none() && (which != Health::Ready || !self.hub.is_draining());
+        let mut body = match (which, stall) {
+            (_, Some(stall)) => health::stalled(streams, stall.loop_index, stall.for_ms),
+            (Health::Live | Health::Well, None) => health::live(streams),
+            (Health::Ready, None) => health::ready(is_up, streams),
         };
         body.push('\n');
         Response::new(if is_up { 200 } else { 503 })
@@ -537,7 +604,7 @@ fn denial(denied: Denied) -> Response {
 impl<L> Connection<L> {
     /// Something came from the peer: it is there.
     fn heard(&mut self, now_ms: u64) {
-        self.ping = super::connection::Ping::None;
+        self.ping = Ping::None;
         self.clock.ping_ms = now_ms;
     }
 }

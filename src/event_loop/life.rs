@@ -1,6 +1,6 @@
 //! The ends of connections: deadlines, goodbyes, removal.
 
-use super::connection::{Connection, Delivery, NO_MARK, Outbox, Ping, Session};
+use super::connection::{Connection, Delivery, Listening, NO_MARK, Outbox, Ping, Session};
 use super::{EventLoop, Link};
 use crate::counters::Traffic;
 use crate::log::Form;
@@ -17,22 +17,32 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn expire(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(self.now.mono_ms, &mut due);
-        for key in due.drain(..).map(|key| key as usize) {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if self.now.mono_ms < connection.clock.reminder_ms {
-                // An older reminder than the one that counts, or one of an earlier connection of this number.
-                continue;
+        let mut keys = due.drain(..).map(|key| key as usize);
+        self.one_by_one(|this| {
+            for key in keys.by_ref() {
+                this.handle(key);
+                this.look_at_clock(key);
             }
-            connection.clock.reminder_ms = u64::MAX;
-            connection.waiting.give_back();
-            if connection.deadline_ms(&self.hub.limits) <= self.now.mono_ms {
-                self.deadline_has_come(key);
-            }
-            self.remind(key);
-        }
+        });
+        drop(keys);
         // A crowd whose deadlines came at once must not hold on to the list.
         due.shrink_to(DUE_KEPT);
         self.due = due;
+    }
+
+    /// The reminder of a connection has come, or one that does not count any more.
+    fn look_at_clock(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if self.now.mono_ms < connection.clock.reminder_ms {
+            // An older reminder than the one that counts, or one of an earlier connection of this number.
+            return;
+        }
+        connection.clock.reminder_ms = u64::MAX;
+        connection.waiting.give_back();
+        if connection.deadline_ms(&self.hub.limits) <= self.now.mono_ms {
+            self.deadline_has_come(key);
+        }
+        self.remind(key);
     }
 
     /// Sees to it that a reminder comes no later than the connection's deadline.
@@ -77,7 +87,7 @@ impl<L: Link> EventLoop<L> {
                 return self.request_is_late(key, standing);
             }
             Session::Closing | Session::Taken => return self.remove(key),
-            Session::WebSocket(half_read) => {
+            Session::WebSocket(Listening { half_read, .. }) => {
                 let since_ms = half_read.as_ref().map_or(0, |half_read| half_read.since_ms);
                 if is_over(since_ms, limits.message_deadline) && !may_hear_more {
                     push_close(connection.out.tail(), close::POLICY_VIOLATION, "message took too long");
@@ -198,7 +208,7 @@ impl<L: Link> EventLoop<L> {
     /// Ends the conversation: what is in the outbox still goes out, then our half closes, and the peer has a moment to
     /// close its own, so that our last words are not lost to a reset.
     pub(super) fn part(&mut self, key: usize) {
-        self.end_subscriptions(key);
+        self.edit(|this| this.end_subscriptions(key));
         let Some(connection) = self.connections.get_mut(key) else { return };
         if matches!(connection.session, Session::Closing) {
             // Goodbye was said; its moment must not begin anew.
@@ -273,7 +283,7 @@ impl<L: Link> EventLoop<L> {
 
     /// Takes a connection out of everything.
     pub(super) fn remove(&mut self, key: usize) {
-        self.end_subscriptions(key);
+        self.edit(|this| this.end_subscriptions(key));
         let Some(connection) = self.connections.try_remove(key) else { return };
         let (door, admission) = (connection.door, &self.hub.admission);
         self.operators -= usize::from(door == Door::Admin);

@@ -12,9 +12,11 @@
 //!
 //! A turn is always `control → input → table → sequence → fan-out → timers → flush`; it reads the clock once, before.
 
+mod backlog;
 mod connection;
 mod control;
 mod fan_out;
+mod fault;
 mod flush;
 mod history;
 mod input;
@@ -50,8 +52,10 @@ use crate::wire::http::KnownHead;
 use crate::words::channel::Pattern;
 use crate::words::filter::Filter;
 use crate::words::limits::{READ_BUFFER_BYTES, SWEEP_EVENTS_MAX};
-use connection::{Connection, Delivery, NO_MARK};
+use backlog::Backlog;
+use connection::{Connection, Delivery, NO_MARK, Rates};
 use fan_out::{FanOut, Routed};
+use fault::Handling;
 use flush::{Batch, Sent, Sifted};
 use recent::Recent;
 use render::Rendered;
@@ -98,6 +102,7 @@ pub struct EventLoop<L> {
     table: Table,
     table_changed: bool,
     fan_out: FanOut,
+    backlog: Backlog,
     /// When its sweep began, in milliseconds of the loop's clock.
     sweep_ms: u64,
     timers: Timers,
@@ -107,7 +112,11 @@ pub struct EventLoop<L> {
     to_flush: Vec<usize>,
     /// Submissions whose receipt is still due.
     in_flight: usize,
+    /// Whom a fault would concern.
+    handling: Handling,
     buffer: Vec<u8>,
+    /// What the WebSocket client whose input is being read has used of its rates.
+    rates: Option<Box<Rates>>,
     /// The request head that was read last, and how the last publications began.
     known_head: KnownHead,
     openings: Openings,
@@ -181,6 +190,7 @@ impl<L: Link> EventLoop<L> {
     ) -> EventLoop<L> {
         EventLoop {
             fan_out: FanOut::new(hub.log.published()),
+            backlog: Backlog::new(),
             sweep_ms: now.mono_ms,
             timers: Timers::new(now.mono_ms),
             hub,
@@ -194,7 +204,9 @@ impl<L: Link> EventLoop<L> {
             to_read: VecDeque::new(),
             to_flush: Vec::new(),
             in_flight: 0,
+            handling: Handling::default(),
             buffer: vec![0; READ_BUFFER_BYTES],
+            rates: None,
             known_head: KnownHead::default(),
             openings: Openings::default(),
             due: Vec::new(),
@@ -283,6 +295,7 @@ impl<L: Link> EventLoop<L> {
     /// One turn.
     pub fn turn(&mut self, now: Now) {
         self.now = now;
+        self.backlog.see(self.hub.log.published(), now.mono_ms);
         self.take_receipts();
         self.take_letters();
         self.advance_stage();
@@ -294,6 +307,8 @@ impl<L: Link> EventLoop<L> {
         self.expire();
         self.flush();
         self.desk().advance_routed(self.fan_out.base());
+        let behind_ms = self.backlog.age_ms(self.fan_out.base(), now.mono_ms);
+        self.desk().set_behind_ms(behind_ms);
         self.answer_delivery_waits();
     }
 

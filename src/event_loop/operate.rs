@@ -269,6 +269,13 @@ impl<L: Link> EventLoop<L> {
                 traffic(|traffic| &traffic.cut_stalled),
                 "Connections cut off because they took nothing for too long.",
             ),
+            total("panics", counters.panics(), "Connections given up because of a fault of the server."),
+            gauge(
+                "loops_stalled",
+                hub.desks().iter().filter(|desk| desk.stalled_ms() != 0).count() as u64,
+                "Loops that have not turned for too long though they are awake.",
+            ),
+            total("loop_stalls", counters.stalls(), "How often a loop has stood still."),
         ]
     }
 }

@@ -84,30 +84,35 @@ impl<L: Link> EventLoop<L> {
 
     /// Deals with what others have sent.
     pub(super) fn take_letters(&mut self) {
-        while let Some(letter) = self.desk().take_letter() {
-            match letter {
-                Letter::Answer { token, answer } => self.answer_service(token, &answer),
-                Letter::Question(question) => self.answer_question(&question),
+        self.one_by_one(|this| {
+            while let Some(letter) = this.desk().take_letter() {
+                match letter {
+                    Letter::Answer { token, answer } => this.answer_service(token, &answer),
+                    // It is about all of them, and the other loops wait for the answer.
+                    Letter::Question(question) => this.edit(|this| this.answer_question(&question)),
+                }
             }
-        }
+        });
     }
 
     /// Answers those whose events are out, and those who have waited long enough.
     pub(super) fn answer_delivery_waits(&mut self) {
-        let waits = std::mem::take(&mut self.delivery_waits);
-        for wait in waits {
-            if self.hub.has_delivered(wait.seq) {
-                let body = format!("{{\"seq\":{},\"delivered\":true}}\n", wait.seq);
-                let answer = Response::new(200).header("Cache-Control", "no-store");
-                self.answer_service(wait.token, &answer.body(super::control::JSON, body.into_bytes()));
-            } else if wait.until_ms <= self.now.mono_ms || self.hub.is_draining() {
-                let detail = "Not every loop has handed the event on yet; ask again.";
-                let answer = problem(504, "not_delivered", detail).header("Retry-After", "1");
-                self.answer_service(wait.token, &answer);
-            } else {
-                self.delivery_waits.push(wait);
+        let mut waits = std::mem::take(&mut self.delivery_waits).into_iter();
+        self.one_by_one(|this| {
+            for wait in waits.by_ref() {
+                if this.hub.has_delivered(wait.seq) {
+                    let body = format!("{{\"seq\":{},\"delivered\":true}}\n", wait.seq);
+                    let answer = Response::new(200).header("Cache-Control", "no-store");
+                    this.answer_service(wait.token, &answer.body(super::control::JSON, body.into_bytes()));
+                } else if wait.until_ms <= this.now.mono_ms || this.hub.is_draining() {
+                    let detail = "Not every loop has handed the event on yet; ask again.";
+                    let answer = problem(504, "not_delivered", detail).header("Retry-After", "1");
+                    this.answer_service(wait.token, &answer);
+                } else {
+                    this.delivery_waits.push(wait);
+                }
             }
-        }
+        });
     }
 
     /// When to look again, in milliseconds of the loop's clock.
@@ -120,6 +125,7 @@ impl<L: Link> EventLoop<L> {
         self.services_due -= 1;
         let id = ConnectionId(token);
         let key = id.key();
+        self.handle(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.generation != id.generation() || !connection.awaits_service {
             return;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::connection::{Connection, Delivery, Details, NO_MARK, Older, Replay, Session, Speech};
+use super::connection::{Connection, Delivery, Details, Listening, NO_MARK, Older, Replay, Session, Speech};
 use super::{EventLoop, Link};
 use crate::log::Form;
 use crate::reader::{Selector, Sieve, Start, Subscription, newest, start};
@@ -56,12 +56,12 @@ impl<L: Link> EventLoop<L> {
         let filter = self.interned(wish.filter);
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
         accept.write_to(connection.out.tail(), wish.protocol, &[]);
-        connection.session = Session::WebSocket(None);
+        connection.session = Session::WebSocket(Listening::default());
         connection.pace.choose(wish.on_slow.unwrap_or(self.settings.on_slow));
         connection.speech = Speech { form: Form::WebSocket, dialect: wish.dialect };
         connection.filter = filter;
         connection.note_filters();
-        self.begin_stream(key, details);
+        self.edit(|this| this.begin_stream(key, details));
         if !wish.patterns.is_empty() {
             let (since, last) = (wish.since.as_ref(), wish.last);
             let (filter, on_slow, id) = (None, None, None);
@@ -107,7 +107,7 @@ impl<L: Link> EventLoop<L> {
         connection.filter = filter;
         connection.note_filters();
         self.tell_retry(key, retry_ms);
-        self.begin_stream(key, details);
+        self.edit(|this| this.begin_stream(key, details));
         let begin = self.begin_at(key, &subscriptions, wish.since.as_ref());
         match &begin.gap {
             Some(gap) => self.tell_gap(key, gap),
@@ -314,7 +314,7 @@ impl<L: Link> EventLoop<L> {
             if let Some(at) = connection.subscriptions.iter().position(|held| held.pattern == *pattern) {
                 let held = connection.subscriptions.remove(at);
                 connection.note_filters();
-                self.end_subscription(key, &held);
+                self.edit(|this| this.end_subscription(key, &held));
             }
             let answer = match self.dialect_of(key) {
                 Dialect::Guts | Dialect::Sdk => guts::unsubscribed(text),
@@ -350,16 +350,18 @@ impl<L: Link> EventLoop<L> {
         }
         connection.filter = filter;
         connection.note_filters();
-        for (old, new) in moved {
-            self.tell_exit(key, &old);
-            self.tell_entry(key, &new);
-            if let Some(pattern) = &old.scoped {
-                self.leave(key, pattern);
+        self.edit(|this| {
+            for (old, new) in moved {
+                this.tell_exit(key, &old);
+                this.tell_entry(key, &new);
+                if let Some(pattern) = &old.scoped {
+                    this.leave(key, pattern);
+                }
+                if let Some(pattern) = &new.scoped {
+                    this.enter(key, pattern);
+                }
             }
-            if let Some(pattern) = &new.scoped {
-                self.enter(key, pattern);
-            }
-        }
+        });
         // Its clients are never answered.
         if self.dialect_of(key) != Dialect::Engram {
             self.say(key, &reply::filtered(position - 1, id));
@@ -462,6 +464,11 @@ impl<L: Link> EventLoop<L> {
 
     /// Adds subscriptions; one whose pattern is held already takes its place.
     pub(super) fn add_subscriptions(&mut self, key: usize, added: SmallVec<[Subscription; 1]>) {
+        self.edit(|this| this.enter_all(key, added));
+        self.remind(key);
+    }
+
+    fn enter_all(&mut self, key: usize, added: SmallVec<[Subscription; 1]>) {
         for mut new in added {
             self.patterns.share(&mut new.pattern);
             if let Some(scoped) = &mut new.scoped {
@@ -485,7 +492,6 @@ impl<L: Link> EventLoop<L> {
                 self.enter(key, pattern);
             }
         }
-        self.remind(key);
     }
 
     /// Takes one subscription out of the table.

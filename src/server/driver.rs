@@ -76,6 +76,7 @@ impl Driver {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             let slept = self.sleep(&mut events);
+            self.hub.desks()[self.index].begin_turn();
             if slept {
                 self.event_loop.wake();
             }

@@ -5,6 +5,8 @@ mod demo;
 mod driver;
 mod listener;
 mod socket;
+mod stand_in;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,9 +27,11 @@ use crate::sequencer::{Origin, Submission};
 use crate::session::request::Door;
 use crate::session::settings::Settings;
 use crate::sync::bell::Waker;
+use crate::sync::or_abort;
 use crate::words::cursor::Epoch;
 use crate::words::limits::Limits;
 use driver::Driver;
+use stand_in::StandIn;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -56,6 +60,7 @@ pub struct Server {
     loops: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    stand_in: Arc<StandIn>,
     /// Let go of before the worker is waited for, which ends with the last handle.
     notifications: Option<Notifications>,
     engine: Engine,
@@ -98,6 +103,7 @@ impl Server {
             loops: Vec::new(),
             others: Vec::new(),
             stop,
+            stand_in: Arc::default(),
             notifications: Some(notifications),
             engine,
         };
@@ -109,20 +115,31 @@ impl Server {
             let (hub, settings) = (Arc::clone(&server.hub), Arc::clone(&settings));
             let event_loop = EventLoop::new(hub, settings, index, own_sequencer, clock.now());
             let mut driver = Driver::new(Arc::clone(&server.hub), index, poll, event_loop, clock)?;
+            server.stand_in.watch(index, Door::Public, &listener)?;
             driver.listen(listener, Door::Public)?;
             for listener in admin.take().into_iter().flatten() {
+                server.stand_in.watch(index, Door::Admin, &listener)?;
                 driver.listen(listener, Door::Admin)?;
             }
-            server.loops.push(spawn(format!("loop-{index}"), move || driver.run())?);
+            let hub = Arc::clone(&server.hub);
+            let run = move || {
+                driver.run();
+                hub.desks()[index].retire();
+            };
+            server.loops.push(spawn(format!("loop-{index}"), run)?);
         }
         if let Some(sequencer) = sequencer {
             let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
             let run = move || run_sequencer(&hub, sequencer, || clock.now().unix_ms, &stop);
             server.others.push(spawn("sequencer".into(), run)?);
         }
+        let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
+        let stand_in = Arc::clone(&server.stand_in);
+        let run = move || watchdog::run(&hub, &stand_in, &stop);
+        server.others.push(spawn("watchdog".into(), run)?);
         if 0 < config.demo_rate {
             let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
-            let run = move || demo::run(&hub, config.demo_rate, clock, &stop);
+            let run = move || demo::run(&hub, config.demo_rate, &stop);
             server.others.push(spawn("demo".into(), run)?);
         }
         Ok(server)
@@ -164,6 +181,7 @@ impl Server {
 
     /// Begins to shut down; [`Server::join`] returns when it is done.
     pub fn drain(&self) {
+        self.stand_in.leave();
         self.hub.drain();
     }
 
@@ -176,6 +194,8 @@ impl Server {
         }
         self.stop.store(true, Ordering::Release);
         for handle in self.others {
+            // Whoever looks at something now and then is not to be waited for.
+            handle.thread().unpark();
             let _ = handle.join();
         }
     }
@@ -195,7 +215,7 @@ fn notifications(
     let hub = Arc::clone(hub);
     let deliver = move |delivery: &Delivery| {
         let publications = std::iter::once(delivery.publication()).collect();
-        hub.submit(Submission::publish(Origin::NOBODY, publications), clock.now().unix_ms).is_ok()
+        hub.submit(Submission::publish(Origin::NOBODY, publications)).is_ok()
     };
     let now = Box::new(move || clock.now().unix_ms);
     Ok(Notifications::new(store, limits.notification_queue_max, now, Box::new(deliver)))
@@ -205,10 +225,7 @@ fn notifications(
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let title = name.clone();
     std::thread::Builder::new().name(name).spawn(move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-            eprintln!("fanfare: the thread '{title}' has failed; the server cannot go on");
-            std::process::abort();
-        }
+        or_abort(&format!("the thread '{title}'"), run);
     })
 }
 

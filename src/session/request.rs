@@ -110,6 +110,8 @@ pub type Refused = Box<Response>;
 pub enum Health {
     /// Does the process live?
     Live,
+    /// Is it well, though it may be about to end?
+    Well,
     /// Does it take work?
     Ready,
 }
@@ -185,7 +187,8 @@ pub fn parse(
         }
         "/delivered" => delivered(head),
         "/presence" => presence(head),
-        "/health" | "/healthz" | "/health/live" | "/health/startup" => Ok(Request::Health(Health::Live)),
+        "/health" | "/healthz" => Ok(Request::Health(Health::Well)),
+        "/health/live" | "/health/startup" => Ok(Request::Health(Health::Live)),
         "/health/ready" | "/readyz" => Ok(Request::Health(Health::Ready)),
         path => {
             if let Some(channel) = path.strip_prefix("/publish/") {

@@ -9,10 +9,12 @@
 mod arc_cell;
 pub mod bell;
 mod cell;
+mod fatal;
 pub mod seat;
 
 pub use arc_cell::{ArcCell, Loaded};
 pub use cell::SharedCell;
+pub use fatal::or_abort;
 
 #[cfg(not(fanfare_loom))]
 pub use std::sync::{

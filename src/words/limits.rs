@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::channel::{ChannelError, namespace_of};
+use super::rate::Rate;
 
 /// The settable bounds of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,14 @@ pub struct Limits {
     pub batch_events_max: usize,
     /// Frames of one inbound WebSocket message. Beyond it: close 1008.
     pub fragments_max: usize,
+    /// Data frames of one WebSocket client in a second. Beyond it: close 1008. `None`: as many as it likes, since publishers
+    /// are held back by other bounds.
+    pub frame_rate: Option<Rate>,
+    /// Pings, and pongs that nobody asked for, of one WebSocket client in a second. Beyond it: close 1008. `None`: as many as it
+    /// likes.
+    pub control_frame_rate: Option<Rate>,
+    /// Commands of one WebSocket client in a second. Beyond it: error `rate_limited`. `None`: as many as it likes.
+    pub command_rate: Option<Rate>,
     /// Publishes of one connection whose answer is still due. At it, input waits.
     pub requests_in_flight_max: usize,
     /// Bytes of answers waiting for one connection to take them. At it, input waits.
@@ -131,6 +140,11 @@ pub struct Limits {
     pub lag_age_max: Option<Duration>,
     /// How long a closing connection may take to say goodbye.
     pub linger_max: Duration,
+    /// How long a loop that is awake may take for a turn; at least a millisecond. Beyond it health is red until it turns
+    /// again, and who would be served by it is answered 503.
+    pub loop_stall_max: Duration,
+    /// How long before the process ends instead. `None`: it never does.
+    pub loop_stall_abort: Option<Duration>,
     /// How long a drain may take before what is left is cut.
     pub drain_deadline: Duration,
     /// The reconnect time that a server-sent-event stream begins with.
@@ -163,6 +177,9 @@ impl Limits {
         }
         if self.lag_age_max.is_some_and(|age| age.as_millis() == 0) {
             return Err("a stream must be allowed to be a millisecond behind at least");
+        }
+        if self.loop_stall_max.as_millis() == 0 {
+            return Err("a loop must be given a millisecond for a turn at least");
         }
         if STEP_EVENTS_MAX < self.batch_events_max {
             return Err("a batch may have at most 1024 events");
@@ -225,6 +242,10 @@ impl Default for Limits {
             event_bytes_max: 256 << 10,
             batch_events_max: 1000,
             fragments_max: 64,
+            frame_rate: None,
+            // Whoever wants to know whether we are there asks once in seconds.
+            control_frame_rate: Rate::new(10, 20).ok(),
+            command_rate: None,
             requests_in_flight_max: 128,
             answers_bytes_high: 64 << 10,
             ingest_items_max: 4096,
@@ -256,6 +277,8 @@ impl Default for Limits {
             lag_events_max: None,
             lag_age_max: None,
             linger_max: Duration::from_secs(2),
+            loop_stall_max: Duration::from_secs(5),
+            loop_stall_abort: Some(Duration::from_secs(30)),
             drain_deadline: Duration::from_secs(10),
             retry: Duration::from_secs(3),
             retry_spread: Duration::from_secs(1),

@@ -9,6 +9,7 @@ pub mod kind;
 pub mod labels;
 pub mod limits;
 pub mod on_slow;
+pub mod rate;
 pub mod spread;
 pub mod subject;
 pub mod workspace;

@@ -196,6 +196,11 @@ impl Server {
         }
         context.trace(|| format!("loop {index} turns"));
         event_loop.turn(now);
+        assert_eq!(
+            context.hub.counters.panics(),
+            0,
+            "a fault of the server, or a link that was used wrongly"
+        );
         context.observe();
     }
 

@@ -42,6 +42,7 @@ impl Settings {
             fanout_backlog_events_max: random.pick(&[16_384, 10]),
             fanout_backlog_max: ms(&[200, 20, 10_000]),
             fanout_turn_connections_max: latest.pick(&[1, 1, 2, 3, 128]),
+            control_frame_rate: latest.chance(50).then(|| "10/10".parse().expect("a rate")),
             history_bytes_max: random.pick(&[4 << 20, 500]),
             head_deadline: ms(&[5000, 400]),
             body_deadline: ms(&[10_000, 400]),

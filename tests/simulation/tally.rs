@@ -61,6 +61,8 @@ const EXPECTED: &[&str] = &[
     "refused unknown_event_type",
     "late head_timeout",
     "channel number used again",
+    "pong in place of others",
+    "too many control frames",
     "event in history",
     "gap in history",
     "clear",

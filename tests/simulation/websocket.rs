@@ -27,6 +27,7 @@ pub(crate) struct WebSocket {
     commands: VecDeque<Sent>,
     /// Payloads of pings that must come back, each with the filter that was asked for last before it.
     pings: VecDeque<(Vec<u8>, u64)>,
+    pings_sent: u32,
     /// Filters that were asked for and are not answered; the receiver does not know of them yet.
     pub(crate) wanted: Vec<Option<Filter>>,
     /// How many there were in all.
@@ -133,6 +134,7 @@ impl WebSocket {
             is_open: false,
             commands,
             pings: VecDeque::new(),
+            pings_sent: 0,
             wanted: Vec::new(),
             filters: 0,
             next_id: 1,
@@ -157,7 +159,11 @@ impl WebSocket {
         match (self.dialect, random.below(100)) {
             (_, 95..98) => {
                 let payload = random.next().to_be_bytes()[..random.index(9)].to_vec();
-                self.ping_frame(payload);
+                // The first time many at once, which throws no dice.
+                let burst = if self.pings_sent == 0 { 12 } else { 1 };
+                for _ in 0..burst {
+                    self.ping_frame(payload.clone());
+                }
             }
             (_, 98..) => {
                 self.frame(8, &1000u16.to_be_bytes(), true);
@@ -210,7 +216,7 @@ impl WebSocket {
                     _ if self.dialect != Dialect::Native => return,
                     _ => {
                         self.commands.push_back(Sent { id: None, command: Command::Bad("bad_message") });
-                        return self.frame(2, b"\x00\x01", true);
+                        return self.frame(1, b"\x00\x01", true);
                     }
                 };
                 self.command(text.to_owned(), |_| Command::Bad(code));
@@ -336,7 +342,10 @@ impl WebSocket {
         self.frame(0, &text.as_bytes()[cut..], true);
     }
 
-    fn ping_frame(&mut self, payload: Vec<u8>) {
+    fn ping_frame(&mut self, mut payload: Vec<u8>) {
+        // So that no two are the same.
+        self.pings_sent += 1;
+        payload.extend(self.pings_sent.to_be_bytes());
         self.frame(9, &payload, true);
         self.pings.push_back((payload, self.filters + self.wanted.len() as u64));
     }
@@ -431,6 +440,11 @@ impl WebSocket {
                         Some(seq)
                     }
                     Some(1008) if reason == "message took too long" => None,
+                    Some(1008) if reason == "more control frames in a second than allowed" => {
+                        assert!(self.context.hub.limits.control_frame_rate.is_some());
+                        self.context.tally.count("too many control frames");
+                        None
+                    }
                     _ => panic!("{}: closed with {code:?} {reason}", receiver.name),
                 };
                 self.goodbye = Some(cursor);
@@ -444,9 +458,15 @@ impl WebSocket {
                 }
             }
             10 => {
-                let (sent, filters) = self.pings.pop_front().expect("a pong is the answer to a ping");
-                assert_eq!(sent, payload, "pongs are what pings were");
-                receiver.is_in_force(&self.context, filters);
+                // Where it does not read it is owed the last one only.
+                let answered = self.pings.iter().position(|(sent, _)| sent == payload);
+                let answered = answered.expect("a pong is the answer to a ping");
+                if 0 < answered {
+                    self.context.tally.count("pong in place of others");
+                }
+                if let Some((_, filters)) = self.pings.drain(..=answered).next_back() {
+                    receiver.is_in_force(&self.context, filters);
+                }
             }
             _ => panic!("{}: a frame of kind {opcode}", receiver.name),
         }

@@ -151,7 +151,7 @@ pub(crate) fn publish_inside(context: &Context, count: usize) {
         Publication::new(&parts).expect("a workspace of its own")
     });
     let submission = Submission::publish(Origin::NOBODY, publications.collect());
-    let outcome = context.hub.submit(submission, context.now().unix_ms);
+    let outcome = context.hub.submit(submission);
     context.trace(|| format!("{count} events from inside: {outcome:?}"));
     if outcome.is_err() {
         context.twin.borrow_mut().refused(wishes.group);
@@ -175,8 +175,7 @@ pub(crate) fn announce_inside(context: &Context) {
     };
     let group = twin.intend(vec![wish], context.now_ms.get());
     let publications = std::iter::once(Publication::announcement(&message)).collect();
-    let outcome =
-        context.hub.submit(Submission::publish(Origin::NOBODY, publications), context.now().unix_ms);
+    let outcome = context.hub.submit(Submission::publish(Origin::NOBODY, publications));
     context.trace(|| format!("{message}: {outcome:?}"));
     if outcome.is_err() {
         twin.refused(group);
@@ -190,7 +189,7 @@ pub(crate) fn clear_inside(context: &Context, dice: &Random) {
         1 => Before::Seq(context.hub.log.published().saturating_sub(dice.below(30))),
         _ => Before::Time { unix_ms: context.now().unix_ms - dice.below(60) },
     };
-    let outcome = context.hub.submit(Submission::clear(Origin::NOBODY, before), context.now().unix_ms);
+    let outcome = context.hub.submit(Submission::clear(Origin::NOBODY, before));
     context.trace(|| format!("clear {before:?}: {outcome:?}"));
     if outcome.is_ok() {
         context.tally.count("clear");

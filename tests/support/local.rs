@@ -19,6 +19,8 @@ pub(crate) struct LocalServer {
     pub(crate) public: SocketAddr,
     /// Where operators may connect.
     pub(crate) admin: SocketAddr,
+    /// Connections that must have been given up for a fault of the server by the end of the test.
+    pub(crate) faults: u64,
 }
 
 impl LocalServer {
@@ -53,7 +55,7 @@ impl LocalServer {
         };
         let server = Server::start(config).expect("the server starts");
         let (public, admin) = (server.address(), server.admin_address());
-        LocalServer { server: Some(server), public, admin }
+        LocalServer { server: Some(server), public, admin, faults: 0 }
     }
 
     /// The server's shared middle.
@@ -75,8 +77,13 @@ impl LocalServer {
 impl Drop for LocalServer {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
+            let hub = Arc::clone(server.hub());
             server.drain();
             server.join();
+            // A failing test has already said what is wrong.
+            if !std::thread::panicking() {
+                assert_eq!(hub.counters.panics(), self.faults, "faults of the server, shown above");
+            }
         }
     }
 }

@@ -114,6 +114,14 @@ impl ServerProcess {
         }
     }
 
+    /// Memory of the process that is resident, in bytes.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes << 10
+    }
+
     /// Open descriptors of the process.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
@@ -132,5 +140,10 @@ impl Drop for ServerProcess {
         // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A failing test has already said what is wrong.
+        if !std::thread::panicking() {
+            let fault = self.lines.iter().find(|line| line.contains("panicked at"));
+            assert_eq!(fault, None, "a fault of the server");
+        }
     }
 }

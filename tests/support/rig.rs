@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use fanfare::event_loop::{ConnectionId, EventLoop, Link, Now};
 use fanfare::hub::{Hub, Interest};
-use fanfare::sequencer::{Origin, Publication, Sequencer, Step, Submission};
+use fanfare::sequencer::{EventParts, Origin, Publication, Sequencer, Step, Submission};
 use fanfare::session::request::Door;
 use fanfare::session::settings::Settings;
 use fanfare::sync::bell::Waker;
+use fanfare::words::channel::Channel;
 use fanfare::words::cursor::Epoch;
 use fanfare::words::limits::Limits;
 
@@ -83,7 +84,7 @@ impl Rig {
 
     /// Puts `submission` in the queue, where it waits.
     pub(crate) fn submit(&mut self, submission: Submission) {
-        self.hub.submit(submission, self.now.unix_ms).expect("the loop keeps up");
+        self.hub.submit(submission).expect("the loop keeps up");
     }
 
     /// Publishes whatever waits in the queue.
@@ -125,6 +126,11 @@ impl Rig {
         self.now = Now { mono_ms: self.now.mono_ms + wait_ms, unix_ms: self.now.unix_ms + wait_ms };
     }
 
+    /// Somebody sets the wall's clock; the loop's own goes on as it did.
+    pub(crate) fn set_wall_clock(&mut self, ahead_ms: i64) {
+        self.now.unix_ms = self.now.unix_ms.saturating_add_signed(ahead_ms);
+    }
+
     /// From now on links take everything and do not so much as look at their wires, whose memory lies anywhere: what
     /// is measured then is the loop.
     pub(crate) fn send_blindly(&self) {
@@ -135,6 +141,12 @@ impl Rig {
     pub(crate) fn delivered(&self) -> u64 {
         self.event_loop.delivered()
     }
+}
+
+/// An event with the data `1`.
+pub(crate) fn publication(channel: &str, kind: &str) -> Publication {
+    let channel = Channel::parse(channel).expect("a channel");
+    Publication::new(&EventParts::new(&channel, kind, b"1")).expect("an event")
 }
 
 /// The client's end of a connection.
@@ -164,6 +176,16 @@ impl Peer {
         self.wire.borrow_mut().is_full = true;
     }
 
+    /// The next time that the server reads, its own code fails.
+    pub(crate) fn fail_at_read(&self) {
+        self.wire.borrow_mut().fails_at_read = true;
+    }
+
+    /// The next time that the server writes, its own code fails.
+    pub(crate) fn fail_at_write(&self) {
+        self.wire.borrow_mut().fails_at_write = true;
+    }
+
     /// Whether the server has let go of the connection.
     pub(crate) fn is_gone(&self) -> bool {
         self.wire.borrow().is_released
@@ -179,6 +201,8 @@ struct Wire {
     is_cut: bool,
     is_full: bool,
     is_released: bool,
+    fails_at_read: bool,
+    fails_at_write: bool,
 }
 
 /// The server's end of a connection.
@@ -191,6 +215,7 @@ struct MemoryLink {
 impl Link for MemoryLink {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut wire = self.wire.borrow_mut();
+        assert!(!std::mem::take(&mut wire.fails_at_read), "a fault that a test asked for");
         if wire.is_cut {
             return Err(ErrorKind::ConnectionReset.into());
         }
@@ -208,6 +233,7 @@ impl Link for MemoryLink {
             return Ok(slices.iter().map(|slice| slice.len()).sum());
         }
         let mut wire = self.wire.borrow_mut();
+        assert!(!std::mem::take(&mut wire.fails_at_write), "a fault that a test asked for");
         if wire.is_cut {
             return Err(ErrorKind::BrokenPipe.into());
         }

@@ -168,6 +168,11 @@ impl Frames {
         Frames { received: reader.buffer().to_vec(), stream: reader.into_inner() }
     }
 
+    /// The same connection once more, for a thread that only sends.
+    pub(crate) fn second(&self) -> Frames {
+        Frames { stream: self.stream.try_clone().expect("a second handle"), received: Vec::new() }
+    }
+
     /// Whether bytes or the end come within `wait`.
     pub(crate) fn speaks_within(&mut self, wait: Duration) -> bool {
         if !self.received.is_empty() {

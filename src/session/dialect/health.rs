@@ -16,6 +16,17 @@ pub fn ready(is_ready: bool, connections: usize) -> String {
     )
 }
 
+/// The body of an answer about either while the loop `loop_index` has not turned for `for_ms` milliseconds, though it is
+/// awake.
+#[must_use]
+pub fn stalled(connections: usize, loop_index: usize, for_ms: u64) -> String {
+    format!(
+        "{{\"clients\":{connections},\"status\":\"stalled\",\"connections\":{connections},\
+         \"loop\":{loop_index},\"stalled_ms\":{for_ms},\
+         \"checks\":{{\"realtime\":{{\"status\":\"down\",\"details\":{{\"connections\":{connections}}}}}}}}}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,6 +37,10 @@ mod tests {
         assert_eq!(
             ready(true, 3),
             r#"{"clients":3,"status":"ok","connections":3,"checks":{"realtime":{"status":"up","details":{"connections":3}}}}"#
+        );
+        assert_eq!(
+            stalled(3, 1, 6012),
+            r#"{"clients":3,"status":"stalled","connections":3,"loop":1,"stalled_ms":6012,"checks":{"realtime":{"status":"down","details":{"connections":3}}}}"#
         );
         assert_eq!(
             ready(false, 0),

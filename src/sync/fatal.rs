@@ -1,0 +1,42 @@
+//! Faults that nobody could go on after: what all threads share may be half changed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Does `act`, on which everything shared depends; if it panics, says so by the name of `what` and ends the process, after
+/// the panic's own message.
+pub fn or_abort<T>(what: &str, act: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
+        eprintln!("fanfare: {what} has failed; nothing can go on without it");
+        std::process::abort()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set in the child, which is this test once more.
+    const CHILD: &str = "FANFARE_TEST_FATAL_CHILD";
+
+    #[test]
+    fn a_fault_ends_the_process_and_says_what_has_failed() {
+        if std::env::var_os(CHILD).is_some() {
+            assert_eq!(or_abort("the good part", || 7), 7);
+            or_abort("the bad part", || panic!("of all things"));
+            return;
+        }
+        let name = "sync::fatal::tests::a_fault_ends_the_process_and_says_what_has_failed";
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert_eq!(child.status.code(), None, "it ends by a signal: {said}");
+        assert!(said.contains("of all things"), "{said}");
+        assert!(said.contains("fanfare: the bad part has failed"), "{said}");
+        assert!(!said.contains("the good part"), "{said}");
+    }
+}
