@@ -1,7 +1,7 @@
 //! One connection of a loop.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use arcstr::ArcStr;
@@ -363,20 +363,15 @@ pub(super) const NO_MARK: u32 = u32::MAX;
 
 /// Bytes on their way out, and how many of them are gone. Owns no memory when empty. Far less than 4 GiB: the rest of a
 /// frame, and answers, which pause the input long before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     sent: u32,
-    /// Of a peer that was given some time to take a part of these: one more than the bytes that it has taken in that time.
-    timed: Option<NonZeroU32>,
-    /// Where the newest pong begins; of no interest once something stands behind it.
-    pong_at: u32,
-}
-
-impl Default for Outbox {
-    fn default() -> Outbox {
-        Outbox { bytes: Vec::new(), sent: 0, timed: None, pong_at: NO_PONG }
-    }
+    /// Of a peer that was given some time to take a part of these: one more than the bytes that it has taken in that time,
+    /// as far as they can be counted here.
+    timed: Option<NonZeroU16>,
+    /// The length of the pong that stands last, or 0.
+    last_pong: u8,
 }
 
 impl Outbox {
@@ -386,14 +381,13 @@ impl Outbox {
 
     /// Appends a pong. `instead`: in place of the one before it, if that is the last thing here and has not begun to go out.
     pub(super) fn push_pong(&mut self, payload: &[u8], instead: bool) {
-        let at = self.pong_at as usize;
-        let is_last = self.pong_at != NO_PONG
-            && self.bytes.get(at + 1).is_some_and(|len| at + 2 + usize::from(*len) == self.bytes.len());
-        if instead && is_last && self.sent <= self.pong_at {
-            self.bytes.truncate(at);
+        let last_at = self.bytes.len() - usize::from(self.last_pong);
+        if instead && self.last_pong != 0 && self.sent as usize <= last_at {
+            self.bytes.truncate(last_at);
         }
-        self.pong_at = self.bytes.len() as u32;
+        let at = self.bytes.len();
         websocket::push_pong(&mut self.bytes, payload);
+        self.last_pong = (self.bytes.len() - at) as u8;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -406,43 +400,44 @@ impl Outbox {
 
     /// The peer's time to take a part of this begins; it ends when everything is taken.
     pub(super) fn begin_time(&mut self) {
-        self.timed = Some(NonZeroU32::MIN);
+        self.timed = Some(NonZeroU16::MIN);
     }
 
-    /// How many bytes were taken in the time that was given; nothing if none was given.
+    /// How many bytes were taken in the time that was given, of more than 65,534 only so many; nothing if none was given.
     pub(super) fn taken_in_time(&self) -> Option<u32> {
-        self.timed.map(|timed| timed.get() - 1)
+        self.timed.map(|timed| u32::from(timed.get()) - 1)
     }
 
     /// Where to append.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        self.last_pong = 0;
         &mut self.bytes
     }
 
     /// Takes back everything behind the first `length` bytes that are still there.
     pub(super) fn truncate(&mut self, length: usize) {
+        self.last_pong = 0;
         self.bytes.truncate((self.sent as usize).saturating_add(length));
     }
 
     /// The first `count` bytes are gone.
     pub(super) fn advance(&mut self, count: usize) {
         // An outbox is one answer or frame larger than its bound: far from what fits.
-        let count = count as u32;
-        self.sent += count;
-        self.timed = self.timed.map(|timed| timed.saturating_add(count));
+        self.sent += count as u32;
+        let counted = u16::try_from(count).unwrap_or(u16::MAX);
+        self.timed = self.timed.map(|timed| timed.saturating_add(counted));
         debug_assert!(self.sent as usize <= self.bytes.len());
         if self.is_empty() {
             *self = Outbox::default();
         } else if self.bytes.len() / 2 < self.sent as usize {
             self.bytes.drain(..self.sent as usize);
-            self.pong_at = self.pong_at.checked_sub(self.sent).unwrap_or(NO_PONG);
             self.sent = 0;
+            if self.bytes.len() < usize::from(self.last_pong) {
+                self.last_pong = 0;
+            }
         }
     }
 }
-
-/// There is no pong in an outbox.
-const NO_PONG: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::str::FromStr;
 
 /// A bound on how often something may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// So many times a second in the long run, at most a million.
     per_second: NonZero<u32>,
@@ -41,6 +41,12 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.per_second, self.burst)
+    }
+}
+
+impl fmt::Debug for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
