@@ -14,7 +14,7 @@ use fanfare::session::request::Door;
 use fanfare::sync::bell::Waker;
 use fanfare::words::channel::Channel;
 use fanfare::words::cursor::Epoch;
-use fanfare::words::limits::Limits;
+use fanfare::words::limits::{Limits, READ_BUFFER_BYTES};
 use support::websocket::frame;
 
 /// What lies between the server and a client.
@@ -234,6 +234,20 @@ fn a_message_that_stands_still_has_taken_too_long() {
     scene.turn();
     let output = scene.wire.borrow().output.clone();
     assert!(String::from_utf8_lossy(&output).contains("message took too long"));
+}
+
+#[test]
+fn what_is_said_behind_a_handshake_in_two_parts_is_heard_in_order() {
+    let mut scene = Scene::new(Limits::default());
+    scene.take(usize::MAX);
+    let (begin, rest) = HANDSHAKE.as_bytes().split_at(20);
+    scene.send(begin);
+    // More than one read takes, so that the loop reads again in the turn in which the handshake ends.
+    let command = format!(r#"{{"type":"ping","of no interest":"{}"}}"#, "x".repeat(1000));
+    let commands = frame(0x81, command.as_bytes()).repeat(READ_BUFFER_BYTES / 1000 + 5);
+    scene.send(&[rest, &commands].concat());
+    scene.turn();
+    assert_eq!(scene.messages(&["pong"]).len(), READ_BUFFER_BYTES / 1000 + 5);
 }
 
 #[test]

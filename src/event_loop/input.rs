@@ -65,7 +65,10 @@ impl<L: Link> EventLoop<L> {
                 break;
             }
             let can_read = connection.readable && !connection.peer_done;
-            if !has_looked && (!connection.unread.is_empty() || !can_read) {
+            // Only a request is joined to what is read behind it.
+            let is_joined = matches!(connection.session, Session::Http(_));
+            let is_left = !connection.unread.is_empty() && !(has_looked && is_joined);
+            if is_left || (!has_looked && !can_read) {
                 has_looked = true;
                 self.take_unread(key);
                 continue;
