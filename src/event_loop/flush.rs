@@ -434,9 +434,9 @@ impl<L: Link> EventLoop<L> {
         let Start { next, gap } = Start { next, gap }.before(end).counted(&self.hub.log, patterns);
         if let Some(gap) = &gap {
             self.tell_gap(key, gap);
-        }
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.pace.overtaken();
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.pace.overtaken();
+            }
         }
         next
     }

@@ -52,7 +52,7 @@ impl Pace {
         self.0 &= !Pace::STALLED;
     }
 
-    /// The log has overtaken it: from now on it is behind like any other.
+    /// It has lost something to the log: from now on it is behind like any other.
     pub(super) fn overtaken(&mut self) {
         self.0 &= !Pace::ASKED;
     }

@@ -630,6 +630,8 @@ impl WebSocket {
             || self.conn.is_reset()
             || self.context.hub.is_draining();
         let patience = limits.stall_max.min(limits.pong_deadline).min(limits.head_deadline);
+        // Half a message may be on its way, and the goodbye for its being late may never be read.
+        let patience = patience.min(limits.message_deadline);
         let patience =
             if receiver.policies.may_be("close") { slow_patience(limits, patience) } else { patience };
         if let (true, Some(unrest_ms)) = (self.was_slow, self.conn.unrest_ms()) {
