@@ -307,7 +307,7 @@ impl FanOut {
 
 /// Bytes of a sweep's events from which on nothing joins it. A write of so many costs several times what one of a few does:
 /// the sends are paid for, and more would only make those who come late wait.
-const JOIN_BYTES_MAX: usize = 64 << 10;
+const JOIN_BYTES_MAX: usize = 256 << 10;
 
 /// Channels that one edit may touch before all lists are dropped instead.
 const TOUCHED_MAX: usize = 256;
