@@ -66,8 +66,8 @@ impl<L: Link> EventLoop<L> {
             }
             let can_read = connection.readable && !connection.peer_done;
             // Only a request is joined to what is read behind it.
-            let is_joined = matches!(connection.session, Session::Http(_));
-            let is_left = !connection.unread.is_empty() && !(has_looked && is_joined);
+            let may_wait = has_looked && matches!(connection.session, Session::Http(_));
+            let is_left = !may_wait && !connection.unread.is_empty();
             if is_left || (!has_looked && !can_read) {
                 has_looked = true;
                 self.take_unread(key);
