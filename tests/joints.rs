@@ -265,6 +265,23 @@ fn a_drain_does_not_prolong_the_goodbye_of_who_does_not_close() {
 }
 
 #[test]
+fn who_was_too_slow_and_takes_no_last_words_either_is_gone_when_their_moment_is_over() {
+    let mut scene = Scene::new(Limits::default());
+    scene.take(usize::MAX);
+    scene.ask("/events?channel=t:a&on_slow=close");
+    // Half an event goes out, so that there is something left to take.
+    scene.wire.borrow_mut().room = 20;
+    scene.publish(10);
+    scene.turn();
+    scene.now.mono_ms += scene.hub.limits.slow_max.as_millis() as u64 + 1000;
+    scene.turn();
+    assert_eq!(scene.event_loop.connections(), 1, "it is told goodbye");
+    scene.now.mono_ms += scene.hub.limits.linger_max.as_millis() as u64 + 1000;
+    scene.turn();
+    assert_eq!(scene.event_loop.connections(), 0);
+}
+
+#[test]
 fn the_time_for_answers_ends_where_a_stream_begins() {
     let mut scene = Scene::new(Limits::default());
     scene.take(100);

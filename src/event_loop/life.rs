@@ -117,13 +117,18 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
-    /// Answers are left that the peer does not take at once: it has some time for a part of them. Streams are watched in other
-    /// ways.
+    /// Answers are left that the peer does not take at once: it has some time for a part of them, unless goodbye was said to it
+    /// for a moment. Streams are watched in other ways.
     pub(super) fn time_answers(&mut self, key: usize) {
         let until_ms = self.now.mono_ms + self.hub.limits.answer_deadline.as_millis() as u64;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let is_timed = connection.out.taken_in_time().is_some();
-        if !is_timed && matches!(connection.session, Session::Http(_) | Session::Closing) {
+        let is_meant = match connection.session {
+            Session::Http(_) => true,
+            Session::Closing => connection.clock.until_ms == u64::MAX,
+            _ => false,
+        };
+        if !is_timed && is_meant {
             connection.out.begin_time();
             connection.clock.until_ms = until_ms;
         }
