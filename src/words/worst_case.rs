@@ -1,6 +1,6 @@
 //! What the bounds imply: how much memory a server can take at most.
 
-use super::limits::{FILTER_WORDS_MAX, LABEL_BYTES_MAX, Limits, READ_BUFFER_BYTES};
+use super::limits::{CONFLATE_KEPT_MAX, FILTER_WORDS_MAX, LABEL_BYTES_MAX, Limits, READ_BUFFER_BYTES};
 
 /// Bytes that a server can take at most, by what for. What the kernel keeps for sockets comes to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct WorstCase {
     /// Notifications, where they are in memory.
     pub notifications: u64,
     /// Each connection, if its client does its worst: half a message, no answer taken, and all the subscriptions and
-    /// filters that it may have.
+    /// filters that it may have, and slow in addition.
     pub connection: u64,
     /// Connections, at both doors.
     pub connections: u64,
@@ -32,12 +32,13 @@ impl WorstCase {
         let input = (head_bytes_max + body_bytes_max + READ_BUFFER_BYTES) as u64;
         let output = limits.answers_bytes_high as u64 + event_bytes;
         let state = limits.subscriptions_max as u64 * SUBSCRIPTION_BYTES + limits.filter_bytes_max as u64;
+        let kept = CONFLATE_KEPT_MAX as u64 * KEPT_BYTES;
         WorstCase {
             log: retained + SEGMENTS_BEYOND * SEGMENT_EVENTS * event_bytes,
             queue: limits.ingest_bytes_max as u64,
             keys: limits.idempotency_keys_max as u64 * KEY_BYTES,
             notifications: limits.notification_bytes_max,
-            connection: CONNECTION_BYTES + input + output + state,
+            connection: CONNECTION_BYTES + input + output + state + kept,
             connections: limits.connections_max.saturating_add(limits.admin_connections_max) as u64,
         }
     }
@@ -65,6 +66,9 @@ const SUBSCRIPTION_BYTES: u64 = 640;
 
 /// An idempotency key, with what is remembered of it.
 const KEY_BYTES: u64 = 250;
+
+/// An event that is kept for a slow stream: its number, and the gap that it gets instead if it leaves the log before.
+const KEPT_BYTES: u64 = 80;
 
 /// A connection at rest, with its place in the lists of its loop.
 const CONNECTION_BYTES: u64 = 512;
