@@ -307,6 +307,7 @@ fn over_sockets() {
 }
 
 #[test]
+#[ignore = "takes half a minute; tests/run calls it"]
 fn a_hundred_thousand_clients_leave_nothing_behind() {
     over_sockets();
     in_memory();

@@ -121,10 +121,10 @@ pub(crate) fn skip(stream: &mio::net::TcpStream, bytes: usize) -> io::Result<(us
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut left).cast();
     message.msg_controllen = size_of::<Left>() as _;
+    let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     // SAFETY: the structures outlive the call, and the size of the control message is given truly; with MSG_TRUNC a stream
     // socket writes nothing to where the bytes would go.
-    let count =
-        unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, libc::MSG_TRUNC | libc::MSG_DONTWAIT) };
+    let count = unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, flags) };
     if count < 0 {
         return Err(io::Error::last_os_error());
     }
