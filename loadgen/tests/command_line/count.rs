@@ -141,7 +141,8 @@ fn a_delivery_that_is_missing_or_too_many_is_noticed_where_bytes_are_only_counte
 #[test]
 #[cfg(target_os = "linux")]
 fn bytes_that_are_no_whole_events_fail_the_run() {
-    // The ninth event is a byte shorter than those behind it, so the last one seems to begin a byte too early.
+    // The ninth event is a byte shorter than those behind it, so the last one seems to begin a byte too early. Whether the
+    // number of events is wrong or only their bytes depends on how the last of them was met: skipped, or read.
     let script = Script {
         fault: Fault::Repeat(9),
         fault_at: Some(Ipv4Addr::new(127, 0, 0, 2).into()),

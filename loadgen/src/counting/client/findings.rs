@@ -104,13 +104,14 @@ impl Client<'_> {
                 incomplete += 1;
                 missed += expected.saturating_sub(got);
                 surplus += got.saturating_sub(expected);
-                self.fail(format!("subscriber {index} got {got} of {expected} events"));
+                let hint = if 0 < progress.skipped_bytes { HINT } else { "" };
+                self.fail(format!("subscriber {index} got {got} of {expected} events{hint}"));
             } else if 0 < progress.skipped_bytes
                 && (whole_bytes != Some(progress.bytes) || 0 < progress.strays)
             {
                 incomplete += 1;
                 self.fail(format!(
-                    "subscriber {index} was sent other bytes than those that were read; --watch 1 reads everything"
+                    "subscriber {index} was sent other bytes than those that were read{HINT}"
                 ));
             }
         }
@@ -143,3 +144,6 @@ impl Client<'_> {
         watched.find(|one| one.is_watched && one.events == expected).map(|one| one.bytes)
     }
 }
+
+/// Behind what went wrong with a subscriber of which not everything was read.
+pub(super) const HINT: &str = "; --watch 1 reads everything";

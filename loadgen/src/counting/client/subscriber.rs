@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use mio::Token;
 
 use super::fault::Fault;
-use super::findings::Snapshot;
+use super::findings::{HINT, Snapshot};
 use super::{Client, HANDSHAKE_NS_MAX};
 use crate::counting::listener::Listener;
 use crate::counting::shape::Shape;
@@ -118,7 +118,7 @@ impl Client<'_> {
             }
             subscriber.link = None;
             let has_skipped = 0 < subscriber.listener.progress.skipped_bytes;
-            let hint = if has_skipped { "; --watch 1 reads everything" } else { "" };
+            let hint = if has_skipped { HINT } else { "" };
             self.fail(format!("subscriber {index} lost its connection: {reason}{hint}"));
         }
         if !self.subscribers[index].is_stuck && 0 < delivered {
