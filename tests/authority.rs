@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
 use fanfare::session::hooks::{Secrets, Source};
+use fanfare::session::policy::{InForce, Policy};
 use fanfare::session::request::Door;
 use fanfare::session::settings::Settings;
 use fanfare::wire::http::RequestHead;
@@ -52,7 +53,12 @@ impl Authority for Closed {
 fn start_with(authority: Arc<dyn Authority>) -> LocalServer {
     let mut secrets = Secrets::default();
     secrets.add(Source::GitLab, b"token").unwrap();
-    let settings = Settings { authority, secrets, presence: vec!["chat".to_owned()], ..Settings::default() };
+    let settings = Settings {
+        policy: InForce::new(Policy { authority }),
+        secrets,
+        presence: vec!["chat".to_owned()],
+        ..Settings::default()
+    };
     LocalServer::start_with_settings(Limits::default(), 2, settings)
 }
 

@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
+use fanfare::session::policy::{InForce, Policy};
 use fanfare::session::request::Door;
 use fanfare::session::settings::Settings;
 use fanfare::wire::http::RequestHead;
@@ -36,7 +37,8 @@ impl Authority for Faulty {
 }
 
 fn start(loops: usize) -> LocalServer {
-    let settings = Settings { authority: Arc::new(Faulty), ..Settings::default() };
+    let settings =
+        Settings { policy: InForce::new(Policy { authority: Arc::new(Faulty) }), ..Settings::default() };
     LocalServer::start_with_settings(Limits::default(), loops, settings)
 }
 

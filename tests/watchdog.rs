@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
+use fanfare::session::policy::{InForce, Policy};
 use fanfare::session::request::Door;
 use fanfare::session::settings::Settings;
 use fanfare::wire::http::RequestHead;
@@ -50,7 +51,8 @@ impl Authority for Slow {
 
 fn start(loops: usize, loop_stall_abort: Option<Duration>) -> (LocalServer, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
-    let settings = Settings { authority: Arc::new(Slow(Arc::clone(&gate))), ..Settings::default() };
+    let authority = Arc::new(Slow(Arc::clone(&gate)));
+    let settings = Settings { policy: InForce::new(Policy { authority }), ..Settings::default() };
     let limits = Limits { loop_stall_max: Duration::from_secs(1), loop_stall_abort, ..Limits::default() };
     (LocalServer::start_with_settings(limits, loops, settings), gate)
 }

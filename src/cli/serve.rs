@@ -16,6 +16,7 @@ use crate::admission::TURNED_AWAY_MAX;
 use crate::server::{Config, Server};
 use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
+use crate::session::policy::{InForce, Policy};
 use crate::session::settings::Settings;
 use crate::words::channel::is_namespace;
 use crate::words::dialect::Dialect;
@@ -262,7 +263,7 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         secrets: secrets(flags)?,
         presence: flags.presence.clone(),
         sys_events: flags.sys_events,
-        authority,
+        policy: InForce::new(Policy { authority }),
         ..Settings::default()
     };
     let data_dir = flags.data_dir.clone();

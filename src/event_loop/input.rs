@@ -218,7 +218,8 @@ impl<L: Link> EventLoop<L> {
         };
         let must_wait = !connection.waiting.is_empty();
         self.handling.note_whole(connection.out.len());
-        let principal = match settings.authority.identify(head, connection.door) {
+        let policy = settings.policy.load();
+        let principal = match policy.authority.identify(head, connection.door) {
             Ok(principal) => principal,
             Err(denied) => return self.respond(key, &denial(denied), context),
         };
@@ -228,7 +229,7 @@ impl<L: Link> EventLoop<L> {
             Ok(request) => request,
             Err(refusal) => return self.respond(key, &refusal, context),
         };
-        if let Err(denied) = request.each_act(|act| settings.authority.allow(&principal, act)) {
+        if let Err(denied) = request.each_act(|act| policy.authority.allow(&principal, act)) {
             return self.respond(key, &denial(denied), context);
         }
         let response = match request {
@@ -526,7 +527,7 @@ impl<L: Link> EventLoop<L> {
         let nobody = Principal::default();
         let details = self.connections.get(key).and_then(|connection| connection.details.as_ref());
         let principal = details.map_or(&nobody, |details| &details.principal);
-        self.settings.authority.allow(principal, act)
+        self.settings.policy.load().authority.allow(principal, act)
     }
 
     /// A command in the dialect `guts`.

@@ -14,6 +14,7 @@ pub mod mapped;
 pub mod notifications;
 pub mod operate;
 pub mod origin;
+pub mod policy;
 pub mod publish;
 pub mod reply;
 pub mod request;

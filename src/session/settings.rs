@@ -1,9 +1,7 @@
 //! What is settable besides bounds: how connections are understood, and whom to ask what they may do.
 
-use std::sync::Arc;
-
-use super::authority::{Authority, Development};
 use super::hooks::Secrets;
+use super::policy::InForce;
 use crate::notify::Notifications;
 use crate::words::dialect::Dialect;
 use crate::words::on_slow::OnSlow;
@@ -17,8 +15,8 @@ pub struct Settings {
     pub on_slow: OnSlow,
     /// What webhooks are verified with.
     pub secrets: Secrets,
-    /// Who may do what.
-    pub authority: Arc<dyn Authority>,
+    /// Who may do what, now.
+    pub policy: InForce,
     /// Namespaces in whose channels it is told who comes and goes.
     pub presence: Vec<String>,
     /// Whether it is told on the server's own channels who connects, and which channels are subscribed to.
@@ -34,7 +32,7 @@ impl Default for Settings {
             dialect: Dialect::Native,
             on_slow: OnSlow::default(),
             secrets: Secrets::default(),
-            authority: Arc::new(Development),
+            policy: InForce::default(),
             presence: Vec::new(),
             sys_events: false,
             notifications: None,

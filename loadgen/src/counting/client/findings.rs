@@ -110,9 +110,7 @@ impl Client<'_> {
                 && (whole_bytes != Some(progress.bytes) || 0 < progress.strays)
             {
                 incomplete += 1;
-                self.fail(format!(
-                    "subscriber {index} was sent other bytes than those that were read{HINT}"
-                ));
+                self.fail(format!("subscriber {index} was sent other bytes than those that were read{HINT}"));
             }
         }
         let in_flight = self.publishers.iter().flat_map(|publisher| &publisher.in_flight);
