@@ -1,28 +1,28 @@
 //! What the loops, the sequencer and in-process publishers share.
 //!
-//! # Contract       the sequencer writes the log; each loop writes its own [`Desk`]; everybody reads everything
+//! # Contract       whoever sits writes the log ([`Hub::sequence`]); each loop writes its own [`Desk`]; everybody reads everything
 //! # Memory order   a loop that subscribes stores its table, fences, and looks at `published` before it sleeps; the
 //!   sequencer publishes, fences, and looks at the tables before it rings: one of the two sees the other
 //!   ([`crate::sync::bell`] has the argument, `tests/loom` the model)
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender};
-use crossbeam_utils::CachePadded;
+mod desk;
+mod sitter;
 
 use crate::admission::Admission;
 use crate::audience::Audience;
-use crate::counters::{Counters, Traffic};
-use crate::log::{BATCH_EVENTS_MAX, ChannelId, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
-use crate::mail::Letter;
+use crate::counters::Counters;
+use crate::log::{BATCH_EVENTS_MAX, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
 use crate::presence::Presence;
-use crate::sequencer::{Ingest, Order, Receipt, Refusal, Sequencer, Step, Submission};
-use crate::sync::bell::{Bell, Waker, fence_before_ring};
-use crate::sync::{Arc, ArcCell, AtomicBool, AtomicU64, AtomicUsize, Loaded, Ordering};
-use crate::table::Table;
+use crate::sequencer::{Ingest, Order, Refusal, Step, Submission};
+use crate::sync::bell::{Waker, fence_before_ring};
+use crate::sync::errand::Errand;
+use crate::sync::seat::Seat;
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, or_abort};
 use crate::words::cursor::Epoch;
 use crate::words::limits::{EVENT_BYTES_CEILING, Limits, STEP_EVENTS_MAX};
+
+pub use desk::Desk;
+pub use sitter::Sitter;
 
 /// The shared middle of one server.
 pub struct Hub {
@@ -36,8 +36,12 @@ pub struct Hub {
     ingest: Ingest,
     /// One desk a loop.
     desks: Box<[Desk]>,
-    /// Whether the only loop runs the sequencer itself and has to be rung for a submission from elsewhere.
-    inline: bool,
+    /// Where the sequencer is taken: by whichever loop, or thread, has something for it.
+    seat: Seat<Sitter>,
+    /// What threads that are no loops have got up from, for the first loop to see to.
+    pub errand: Errand,
+    /// When the oldest event is too old, as whoever sat last has found, in Unix milliseconds.
+    next_expiry_ms: AtomicU64,
     /// Set once, when the server begins to shut down.
     draining: AtomicBool,
     /// Loops that have ended.
@@ -54,33 +58,6 @@ pub struct Hub {
     pub audience: Audience,
 }
 
-/// What a loop shows to the others.
-pub struct Desk {
-    /// Wakes it.
-    pub bell: Bell<Box<dyn Waker>>,
-    /// Who its subscribers are: the snapshot of its last turn.
-    table: ArcCell<Table>,
-    /// Receipts on their way to it.
-    receipts: (Sender<Receipt>, Receiver<Receipt>),
-    /// Letters on their way to it; `mail` says what bounds them.
-    letters: (Sender<Letter>, Receiver<Letter>),
-    /// What it has sent.
-    pub traffic: Traffic,
-    /// Everything below this has been handed to the kernel for everybody who keeps up.
-    routed: CachePadded<AtomicU64>,
-    /// How old the first event was that the loop had not handed on at the end of its last turn, in milliseconds.
-    behind_ms: AtomicU64,
-    /// Set when the loop, draining, has nothing more to submit or to be answered.
-    quiet: AtomicBool,
-    /// Turns that the loop has begun, or [`RETIRED`].
-    turns: AtomicU64,
-    /// For how long the loop has not turned though it is awake, as the watchdog says; 0 if it is well.
-    stalled_ms: AtomicU64,
-}
-
-/// More turns than a loop can begin.
-const RETIRED: u64 = u64::MAX;
-
 /// A loop that stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
@@ -91,41 +68,24 @@ pub struct Stall {
 }
 
 impl Hub {
-    /// The middle of a server with one loop per waker, and its sequencer. `inline`: the only loop will run it. Without
-    /// wakers it is the middle of an engine alone.
+    /// The middle of a server with one loop per waker; without wakers, of an engine alone.
     ///
     /// # Panics
-    /// If [`Limits::check`] refuses the limits, or a sequencer is to sit inline in one of several loops.
+    /// If [`Limits::check`] refuses the limits.
     #[must_use]
-    pub fn new(
-        limits: Limits,
-        epoch: Epoch,
-        wakers: Vec<Box<dyn Waker>>,
-        inline: bool,
-    ) -> (Arc<Hub>, Sequencer) {
-        assert!(!inline || wakers.len() == 1, "a sequencer inline has one loop");
+    pub fn new(limits: Limits, epoch: Epoch, wakers: Vec<Box<dyn Waker>>) -> Arc<Hub> {
         assert_eq!(limits.check(), Ok(()), "the limits were checked");
         let (log, writer) = Log::new(retention(&limits));
-        let desk = |waker| Desk {
-            bell: Bell::new(waker),
-            table: ArcCell::new(Some(Arc::default())),
-            // Every submission of a loop can be answered at once.
-            receipts: crossbeam_channel::bounded(limits.ingest_items_max * 2),
-            letters: crossbeam_channel::unbounded(),
-            traffic: Traffic::default(),
-            routed: CachePadded::new(AtomicU64::new(1)),
-            behind_ms: AtomicU64::new(0),
-            quiet: AtomicBool::new(false),
-            turns: AtomicU64::new(0),
-            stalled_ms: AtomicU64::new(0),
-        };
-        let sequencer = Sequencer::new(writer, epoch, &limits);
+        // Every submission of a loop can be answered at once.
+        let receipts_max = limits.ingest_items_max * 2;
         let hub = Hub {
             epoch,
             log,
             ingest: Ingest::new(limits.ingest_items_max, limits.ingest_bytes_max),
-            desks: wakers.into_iter().map(desk).collect(),
-            inline,
+            seat: Seat::new(Sitter::new(writer, epoch, &limits, wakers.len())),
+            errand: Errand::new(),
+            next_expiry_ms: AtomicU64::new(u64::MAX),
+            desks: wakers.into_iter().map(|waker| Desk::new(waker, receipts_max)).collect(),
             draining: AtomicBool::new(false),
             loops_left: AtomicUsize::new(0),
             admission: Admission::default(),
@@ -135,7 +95,7 @@ impl Hub {
             audience: Audience::default(),
             limits,
         };
-        (Arc::new(hub), sequencer)
+        Arc::new(hub)
     }
 
     /// The desks, one a loop.
@@ -171,48 +131,76 @@ impl Hub {
     /// # Errors
     /// [`Refusal::Overloaded`] when the queue is full.
     pub fn submit_own(&self, submission: Submission) -> Result<(), Refusal> {
-        let own_loop = submission.origin.loop_index;
-        self.ingest.submit(submission).map_err(|_| Refusal::Overloaded)?;
-        if self.inline && own_loop != 0 {
-            fence_before_ring();
-            self.desks[0].bell.ring();
-        }
-        Ok(())
+        self.ingest.submit(submission).map_err(|_| Refusal::Overloaded)
     }
 
-    /// Tells everybody concerned of a step: receipts to their desks, a ring to each sleeping loop that has a receipt or
-    /// a subscriber. One fence for all.
-    pub fn announce(&self, step: &Step, interest: &mut [Interest]) {
-        self.announce_by(None, step, interest);
-    }
-
-    /// The same, said by the loop `own` if there is one, which deals with its own receipts.
-    pub fn announce_by(&self, own: Option<usize>, step: &Step, interest: &mut [Interest]) {
-        for (origin, receipt) in &step.receipts {
-            if origin.is_in_process() {
-                self.audience.answer(receipt);
-            } else if let Some(desk) =
-                self.desks.get(origin.loop_index).filter(|_| own != Some(origin.loop_index))
-            {
-                // Bounded by what the loop may have in flight, which it counts itself; it cannot be full.
-                let sent = desk.receipts.0.try_send(*receipt);
-                debug_assert!(sent.is_ok());
+    /// Carries out what waits in the queue, unless somebody does: he finds it then. Everybody calls it who has submitted
+    /// something. `after` is called after each step, which it may look at, with the number of those steps; when it says so
+    /// the caller has done enough for others. Returns whether work is left then, which is the caller's to pass on, or to
+    /// do a moment later.
+    ///
+    /// `own`: the loop that calls, if one does; the receipts of its own submissions are in the steps only.
+    pub fn sequence(
+        &self,
+        now_unix_ms: u64,
+        own: Option<usize>,
+        mut after: impl FnMut(usize, &Step) -> bool,
+    ) -> bool {
+        let turn = |sitter: &mut Sitter| {
+            let mut steps = 0;
+            // Others rely on whoever sits: if he failed they would wait for ever.
+            while or_abort("the sequencer", || sitter.step(self, now_unix_ms)) {
+                sitter.announce(self, own);
+                steps += 1;
+                if after(steps, sitter.done()) {
+                    return true;
+                }
             }
+            false
+        };
+        self.seat.work(|| !self.ingest.is_empty(), turn)
+    }
+
+    /// [`Hub::sequence`] by a thread that is no loop. Work that is left is passed on: to a loop, or to whoever waits for a
+    /// receipt where there is no loop. `is_done`: the caller has what it was waiting for.
+    pub fn sequence_outside(&self, now_unix_ms: u64, is_done: impl Fn() -> bool) {
+        if self.sequence(now_unix_ms, None, |steps, _| OUTSIDE_STEPS_MAX <= steps && is_done()) {
+            self.pass_on();
         }
+    }
+
+    /// Who has got up although work was left, and is no loop, passes it on.
+    pub fn pass_on(&self) {
+        let Some(desk) = self.desks.first() else { return self.audience.tickets.call_one() };
+        self.errand.leave();
         fence_before_ring();
-        self.audience.ring(&self.log, step.first..step.end);
-        for (index, desk) in self.desks.iter().enumerate() {
-            if !desk.bell.is_asleep() {
-                continue;
-            }
-            let has_receipt = !desk.receipts.0.is_empty();
-            if has_receipt || interest[index].in_range(self, desk, step.first..step.end) {
-                desk.bell.ring();
-            } else {
-                // Nothing of this concerns it: it sleeps on, and is not behind for all that.
-                desk.advance_routed(step.end);
-            }
+        desk.bell.ring();
+    }
+
+    /// The seat, for whoever sits without [`Hub::sequence`]; he looks at [`Hub::ingest`] again after he has got up.
+    #[must_use]
+    pub fn seat(&self) -> &Seat<Sitter> {
+        &self.seat
+    }
+
+    /// Lets what is too old leave the window, if it is time and nobody sits: he does it with each step. [`Hub::sequence`] is to
+    /// be called after it, for those who found the seat taken meanwhile.
+    pub fn expire(&self, now_unix_ms: u64) {
+        if self.next_expiry_ms.load(Ordering::Relaxed) <= now_unix_ms
+            && let Some(mut sitter) = self.seat.take()
+        {
+            sitter.expire(self, now_unix_ms);
+            self.seat.put_back(sitter);
         }
+    }
+
+    /// When [`Hub::expire`] has something to do, or may have, in Unix milliseconds; never, if events do not age.
+    #[must_use]
+    pub fn next_expiry_ms(&self, now_unix_ms: u64) -> Option<u64> {
+        // What is published from now on is not too old before that.
+        let retain_ms = u64::try_from(self.limits.retain_age?.as_millis()).unwrap_or(u64::MAX);
+        let at_most_ms = now_unix_ms.saturating_add(retain_ms);
+        Some(at_most_ms.min(self.next_expiry_ms.load(Ordering::Relaxed)))
     }
 
     /// Whether the slowest loop that is awake is further behind than publishers may drive it.
@@ -250,7 +238,7 @@ impl Hub {
     /// Whether everything that was let in has been published and answered, so that loops may say goodbye.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.desks.iter().all(|desk| desk.quiet.load(Ordering::SeqCst)) && self.ingest.is_empty()
+        self.desks.iter().all(Desk::is_quiet) && self.ingest.is_empty()
     }
 
     /// A loop has ended, at the end of a drain: the others, of which one may have waited for that, look again.
@@ -290,111 +278,6 @@ impl Hub {
     }
 }
 
-impl Desk {
-    /// Shows a new snapshot of the loop's table. The loop must look at `published` once more before it blocks, after
-    /// [`Bell::lie_down`], as it does anyway.
-    pub fn show_table(&self, table: Table) {
-        self.table.swap(Some(Arc::new(table)));
-    }
-
-    /// The next receipt for the loop.
-    #[must_use]
-    pub fn take_receipt(&self) -> Option<Receipt> {
-        self.receipts.1.try_recv().ok()
-    }
-
-    /// Sends the loop a letter, and wakes it.
-    pub fn post(&self, letter: Letter) {
-        // Both ends live as long as the desk.
-        let sent = self.letters.0.send(letter);
-        debug_assert!(sent.is_ok());
-        fence_before_ring();
-        self.bell.ring();
-    }
-
-    /// The next letter for the loop.
-    #[must_use]
-    pub fn take_letter(&self) -> Option<Letter> {
-        self.letters.1.try_recv().ok()
-    }
-
-    /// Whether a letter waits.
-    #[must_use]
-    pub fn has_letter(&self) -> bool {
-        !self.letters.1.is_empty()
-    }
-
-    /// The snapshot of the loop's table that others see.
-    #[must_use]
-    pub fn table(&self) -> Loaded<Table> {
-        self.table.load()
-    }
-
-    /// Whether a receipt waits.
-    #[must_use]
-    pub fn has_receipt(&self) -> bool {
-        !self.receipts.1.is_empty()
-    }
-
-    /// Everything below this has been handed to the kernel for everybody who keeps up.
-    #[must_use]
-    pub fn routed(&self) -> u64 {
-        self.routed.load(Ordering::Acquire)
-    }
-
-    /// Everything below `routed` is done with: said by the loop itself, or by the sequencer of a sleeping loop that
-    /// has no subscriber of what was published. The loop takes the number over when it wakes.
-    pub fn advance_routed(&self, routed: u64) {
-        self.routed.fetch_max(routed, Ordering::AcqRel);
-    }
-
-    /// How old the first event was that the loop had not handed on at the end of its last turn, in milliseconds; 0 if it
-    /// had handed on all.
-    #[must_use]
-    pub fn behind_ms(&self) -> u64 {
-        self.behind_ms.load(Ordering::Relaxed)
-    }
-
-    /// The loop ends a turn, and the first event that it has not handed on is so old.
-    pub fn set_behind_ms(&self, behind_ms: u64) {
-        // Relaxed: only the number counts.
-        self.behind_ms.store(behind_ms, Ordering::Relaxed);
-    }
-
-    /// The loop begins another turn.
-    pub fn begin_turn(&self) {
-        // Relaxed, and no read-modify-write: there is one writer, and only that the number changes counts.
-        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    /// The loop has had its last turn.
-    pub fn retire(&self) {
-        self.turns.store(RETIRED, Ordering::Relaxed);
-    }
-
-    /// Turns that the loop has begun; nothing once it has had its last.
-    #[must_use]
-    pub fn turns(&self) -> Option<u64> {
-        Some(self.turns.load(Ordering::Relaxed)).filter(|turns| *turns != RETIRED)
-    }
-
-    /// For how many milliseconds the loop has not turned though it is awake; 0 if it is well.
-    #[must_use]
-    pub fn stalled_ms(&self) -> u64 {
-        self.stalled_ms.load(Ordering::Relaxed)
-    }
-
-    /// What the watchdog has found out.
-    pub fn set_stalled_ms(&self, stalled_ms: u64) {
-        self.stalled_ms.store(stalled_ms, Ordering::Relaxed);
-    }
-
-    /// The loop, draining, has nothing more to submit or to be answered.
-    pub fn set_quiet(&self) {
-        self.quiet.store(true, Ordering::SeqCst);
-    }
-}
-
 // Under Miri the log is tiny.
 const _: () =
     assert!(cfg!(miri) || STEP_EVENTS_MAX * 2 <= BATCH_EVENTS_MAX, "a step overruns by at most one batch");
@@ -406,45 +289,6 @@ const _: () = assert!(
 /// What an event's JSON has besides its data, at most: channel, kind, ids and tags, and their names.
 const EVENT_REST_BYTES: usize = 1 << 18;
 
-/// Remembers for one loop which channels its current snapshot has subscribers of, so that a stream of events nobody
-/// there wants costs the sequencer a look-up in a small map each.
-#[derive(Default)]
-pub struct Interest {
-    /// The snapshot that `known` was worked out from.
-    table: Option<Arc<Table>>,
-    /// The numbering of channels that it was worked out from.
-    reuses: u64,
-    known: HashMap<ChannelId, bool, foldhash::fast::RandomState>,
-}
-
-impl Interest {
-    /// Whether any event of `range` has a subscriber at `desk`.
-    fn in_range(&mut self, hub: &Hub, desk: &Desk, range: std::ops::Range<u64>) -> bool {
-        let table = desk.table.load();
-        let names = hub.log.names();
-        let (Some(table), Some(names)) = (table.as_ref(), names.as_ref()) else { return false };
-        if table.subscriptions() == 0 {
-            return false;
-        }
-        let is_same_table = self.table.as_ref().is_some_and(|known| Arc::ptr_eq(known, table));
-        if !is_same_table || self.reuses != names.reuses() || INTEREST_MAX < self.known.len() {
-            self.table = Some(Arc::clone(table));
-            self.reuses = names.reuses();
-            self.known.clear();
-        }
-        range.into_iter().any(|seq| {
-            // What is gone already may have been wanted: the loop will find out what it has missed.
-            let Some(slot) = hub.log.slot(seq) else { return true };
-            *self.known.entry(slot.route).or_insert_with(|| {
-                names.name(slot.route).is_some_and(|name| table.has_subscriber(name.as_str()))
-            })
-        })
-    }
-}
-
-/// Channels remembered per loop before the memory is begun anew.
-const INTEREST_MAX: usize = 65_536;
-
 fn retention(limits: &Limits) -> Retention {
     Retention {
         events: limits.retain_events,
@@ -454,29 +298,18 @@ fn retention(limits: &Limits) -> Retention {
     }
 }
 
-/// Runs the sequencer on the calling thread until `stop` says so: the seat it has when there are several loops.
-pub fn run_sequencer(hub: &Hub, mut sequencer: Sequencer, now_unix_ms: impl Fn() -> u64, stop: &AtomicBool) {
-    let mut step = Step::default();
-    let mut interest: Vec<Interest> = hub.desks.iter().map(|_| Interest::default()).collect();
-    while !stop.load(Ordering::Acquire) {
-        if !hub.ingest.wait(SEQUENCER_LOOK_UP) {
-            sequencer.expire(now_unix_ms());
-            continue;
-        }
-        while sequencer.step(&hub.ingest, now_unix_ms(), &mut step) {
-            hub.announce(&step, &mut interest);
-        }
-    }
-}
-
-/// How often an idle sequencer looks whether it shall stop, and what is too old.
-const SEQUENCER_LOOK_UP: Duration = Duration::from_millis(100);
+/// Steps that a thread that is no loop makes, at least, before it leaves the rest to others.
+const OUTSIDE_STEPS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::sequencer::{Before, Done, EventParts, Origin, Publication};
+    use crate::table::Table;
     use crate::words::channel::{Channel, Pattern};
+    use crate::words::limits::STEP_SUBMISSIONS_MAX;
 
     /// Counts how often it was rung.
     struct Count(Arc<AtomicUsize>);
@@ -502,16 +335,16 @@ mod tests {
         let rung = Arc::new(AtomicUsize::new(0));
         let limits = Limits { retain_events: 0, retain_bytes: 1, ..Limits::default() };
         let waker: Box<dyn Waker> = Box::new(Count(Arc::clone(&rung)));
-        let (hub, mut sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
+        let hub = Hub::new(limits, Epoch::from_bits(0), vec![waker]);
         let desk = &hub.desks()[0];
         let mut table = Table::default();
         table.subscribe(&Pattern::parse("t:wanted").unwrap(), 0);
         desk.show_table(table);
         desk.bell.lie_down();
         hub.submit(submission(channels)).unwrap();
-        let mut step = Step::default();
-        assert!(sequencer.step(hub.ingest(), 0, &mut step));
-        hub.announce(&step, &mut [Interest::default()]);
+        let mut sitter = hub.seat().take().unwrap();
+        assert!(sitter.step(&hub, 0));
+        sitter.announce(&hub, None);
         (rung.load(Ordering::Relaxed), desk.routed())
     }
 
@@ -522,50 +355,81 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_sequencer_lets_go_of_what_is_too_old() {
+    fn what_is_too_old_leaves_when_it_is_time() {
         let limits = Limits { retain_age: Some(Duration::from_secs(1)), ..Limits::default() };
-        let waker: Box<dyn Waker> = Box::new(Count(Arc::default()));
-        let (hub, sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
-        let (clock_ms, stop) = (AtomicU64::new(5000), AtomicBool::new(false));
-        let begin = std::time::Instant::now();
-        let comes = |is_there: &dyn Fn() -> bool| {
-            while !is_there() && begin.elapsed() < Duration::from_secs(30) {
-                std::thread::yield_now();
-            }
-            is_there()
+        let hub = Hub::new(limits, Epoch::from_bits(0), Vec::new());
+        let check = |now_ms: u64, oldest: u64, next_ms: u64| {
+            hub.expire(now_ms);
+            assert_eq!(
+                (hub.log.oldest(), hub.next_expiry_ms(now_ms)),
+                (oldest, Some(next_ms)),
+                "{now_ms} ms"
+            );
         };
-        let (was_published, has_left) = std::thread::scope(|scope| {
-            scope.spawn(|| run_sequencer(&hub, sequencer, || clock_ms.load(Ordering::Relaxed), &stop));
-            let is_in = hub.submit(submission(["t:a"].into_iter())).is_ok();
-            let was_published = is_in && comes(&|| hub.log.published() == 2);
-            let oldest = hub.log.oldest();
-            clock_ms.store(6000, Ordering::Relaxed);
-            let has_left = oldest == 1 && comes(&|| hub.log.oldest() == 2);
-            stop.store(true, Ordering::Release);
-            (was_published, has_left)
+        check(4000, 1, 5000);
+        hub.submit(submission(["t:a"].into_iter())).unwrap();
+        hub.sequence_outside(5000, || true);
+        check(5000, 1, 6000);
+        check(5999, 1, 6000);
+        check(6000, 2, 7000);
+    }
+
+    #[test]
+    fn who_finds_the_seat_taken_leaves_his_work_to_whoever_sits() {
+        let hub = Hub::new(Limits::default(), Epoch::from_bits(0), Vec::new());
+        hub.submit(submission(["t:a"].into_iter())).unwrap();
+        let mut is_first = true;
+        let is_left = hub.sequence(0, None, |steps, step| {
+            assert_eq!((steps, step.end), if is_first { (1, 2) } else { (2, 3) });
+            if std::mem::take(&mut is_first) {
+                hub.submit(submission(["t:b"].into_iter())).unwrap();
+                hub.sequence_outside(0, || true);
+                assert_eq!(hub.log.published(), 2, "somebody sits");
+            }
+            false
         });
-        assert!(was_published && has_left, "{was_published} {has_left}");
+        assert!(!is_left);
+        assert_eq!(hub.log.published(), 3);
+    }
+
+    #[test]
+    fn what_a_thread_outside_leaves_behind_is_the_first_loops_affair() {
+        let rung = Arc::new(AtomicUsize::new(0));
+        let waker: Box<dyn Waker> = Box::new(Count(Arc::clone(&rung)));
+        let one_too_many = OUTSIDE_STEPS_MAX * STEP_SUBMISSIONS_MAX + 1;
+        let limits = Limits { ingest_items_max: one_too_many, ..Limits::default() };
+        let hub = Hub::new(limits, Epoch::from_bits(0), vec![waker]);
+        for _ in 0..one_too_many {
+            hub.submit_own(submission(["t:a"].into_iter())).unwrap();
+        }
+        hub.desks()[0].bell.lie_down();
+        hub.sequence_outside(0, || true);
+        assert_eq!((rung.load(Ordering::Relaxed), hub.errand.is_left()), (1, true));
+        hub.errand.take();
+        assert!(!hub.errand.is_left());
+        assert!(!hub.sequence(0, Some(0), |_, _| false));
+        assert_eq!(hub.log.published(), 1 + one_too_many as u64);
     }
 
     #[test]
     fn loops_that_are_behind_keep_publishers_out_and_not_who_clears() {
         let limits = Limits { fanout_backlog_events_max: 1, ..Limits::default() };
         let waker: Box<dyn Waker> = Box::new(Count(Arc::default()));
-        let (hub, mut sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
-        let mut step = Step::default();
+        let hub = Hub::new(limits, Epoch::from_bits(0), vec![waker]);
         hub.submit(submission(["t:a"; 2].into_iter())).unwrap();
-        assert!(sequencer.step(hub.ingest(), 0, &mut step));
+        let mut sitter = hub.seat().take().unwrap();
+        assert!(sitter.step(&hub, 0));
         assert_eq!(hub.submit(submission(["t:a"].into_iter())), Err(Refusal::Overloaded));
         assert_eq!(hub.submit(Submission::clear(Origin::NOBODY, Before::Seq(2))), Ok(()));
-        assert!(sequencer.step(hub.ingest(), 0, &mut step));
-        assert_eq!(step.receipts[0].1.outcome, Ok(Done::Cleared { count: 1, oldest: 2 }));
+        assert!(sitter.step(&hub, 0));
+        assert_eq!(sitter.done().receipts[0].1.outcome, Ok(Done::Cleared { count: 1, oldest: 2 }));
     }
 
     #[test]
     fn a_loop_that_is_late_or_stands_still_keeps_publishers_out_only_while_it_owes_something() {
         let limits = Limits { fanout_backlog_max: Duration::from_millis(200), ..Limits::default() };
         let waker: Box<dyn Waker> = Box::new(Count(Arc::default()));
-        let (hub, mut sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![waker], false);
+        let hub = Hub::new(limits, Epoch::from_bits(0), vec![waker]);
         let desk = &hub.desks()[0];
         let check = |behind_ms: u64, stalled_ms: u64, is_level: bool, expected: bool| {
             desk.set_behind_ms(behind_ms);
@@ -575,7 +439,7 @@ mod tests {
         };
         check(1000, 1000, true, false);
         hub.submit(submission(["t:a"].into_iter())).unwrap();
-        assert!(sequencer.step(hub.ingest(), 0, &mut Step::default()));
+        hub.sequence_outside(0, || true);
         check(0, 0, false, false);
         check(199, 0, false, false);
         check(200, 0, false, true);

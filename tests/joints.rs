@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare::event_loop::{ConnectionId, EventLoop, Link, Now};
-use fanfare::hub::Hub;
-use fanfare::sequencer::{EventParts, Origin, Publication, Sequencer, Step, Submission};
+use fanfare::hub::{Hub, Sitter};
+use fanfare::sequencer::{EventParts, Origin, Publication, Submission};
 use fanfare::session::request::Door;
 use fanfare::sync::bell::Waker;
 use fanfare::words::channel::Channel;
@@ -63,7 +63,8 @@ impl Waker for Nobody {
 /// A server of one loop, and one client.
 struct Scene {
     hub: Arc<Hub>,
-    sequencer: Sequencer,
+    /// The seat is held here, so that the loop learns late of what was published.
+    sitter: Box<Sitter>,
     event_loop: EventLoop<TestLink>,
     wire: Rc<RefCell<Wire>>,
     id: ConnectionId,
@@ -72,23 +73,23 @@ struct Scene {
 
 impl Scene {
     fn new(limits: Limits) -> Scene {
-        let (hub, sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![Box::new(Nobody)], false);
+        let hub = Hub::new(limits, Epoch::from_bits(0), vec![Box::new(Nobody)]);
+        let sitter = hub.seat().take().expect("nobody sits");
         let now = Now { mono_ms: 1000, unix_ms: 1000 };
-        let mut event_loop = EventLoop::new(Arc::clone(&hub), Arc::default(), 0, None, now);
+        let mut event_loop = EventLoop::new(Arc::clone(&hub), Arc::default(), 0, now);
         let wire: Rc<RefCell<Wire>> = Rc::default();
         let id = event_loop.accept(Door::Public, now, |_| TestLink(Rc::clone(&wire)));
-        Scene { hub, sequencer, event_loop, wire, id, now }
+        Scene { hub, sitter, event_loop, wire, id, now }
     }
 
     /// Publishes `count` events on `t:a`, of which the loop learns when it turns.
     fn publish(&mut self, count: usize) {
         let channel = Channel::parse("t:a").unwrap();
-        let mut step = Step::default();
         for _ in 0..count {
             let publication = Publication::new(&EventParts::new(&channel, "k", b"1")).unwrap();
             let submission = Submission::publish(Origin::NOBODY, std::iter::once(publication).collect());
             self.hub.submit_own(submission).unwrap();
-            while self.sequencer.step(self.hub.ingest(), self.now.unix_ms, &mut step) {}
+            while self.sitter.step(&self.hub, self.now.unix_ms) {}
         }
     }
 

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use fanfare::event_loop::{EventLoop, Link, Now};
-use fanfare::hub::{Hub, Interest};
-use fanfare::sequencer::{Origin, Publication, Sequencer, Step, Submission};
+use fanfare::hub::Hub;
+use fanfare::sequencer::{Origin, Publication, Submission};
 use fanfare::session::request::Door;
 use fanfare::session::settings::Settings;
 use fanfare::sync::bell::{Bell, Waker, fence_before_ring};
@@ -154,12 +154,11 @@ pub(super) fn bell() -> Pair {
 pub(super) fn event_loop() -> Pair {
     let (poll, waker) = poll_and_waker();
     let wakers: Vec<Box<dyn Waker>> = vec![Box::new(ByPoll(waker))];
-    let (hub, mut sequencer) = Hub::new(Limits::default(), Epoch::from_bits(0), wakers, false);
+    let hub = Hub::new(Limits::default(), Epoch::from_bits(0), wakers);
     let (is_ready, ready) = mpsc::channel();
     let of_loop = Arc::clone(&hub);
-    let (mut step, mut interest) = (Step::default(), [Interest::default()]);
     let pair = Pair::start(
-        move || publish(&hub, &mut sequencer, &mut step, &mut interest),
+        move || publish(&hub),
         move |answer, is_over| turn(&of_loop, poll, answer, is_over, &is_ready),
     );
     ready.recv().expect("its client has subscribed");
@@ -167,12 +166,11 @@ pub(super) fn event_loop() -> Pair {
 }
 
 /// One event, from the queue into the log; whoever sleeps is rung.
-fn publish(hub: &Hub, sequencer: &mut Sequencer, step: &mut Step, interest: &mut [Interest]) {
+fn publish(hub: &Hub) {
     let event: Publication = crowd::event(&crowd::channel(0));
     let submission = Submission::publish(Origin::NOBODY, std::iter::once(event).collect());
     hub.submit(submission).expect("the loop keeps up");
-    assert!(sequencer.step(hub.ingest(), UNIX_MS, step));
-    hub.announce(step, interest);
+    hub.sequence_outside(UNIX_MS, || true);
 }
 
 /// The time of day, which stands still here.
@@ -182,7 +180,7 @@ const UNIX_MS: u64 = 1_795_316_060_000;
 fn turn(hub: &Arc<Hub>, mut poll: Poll, answer: &Bare, is_over: &AtomicBool, is_ready: &mpsc::Sender<()>) {
     let begin = Instant::now();
     let now = || Now { mono_ms: begin.elapsed().as_millis() as u64, unix_ms: UNIX_MS };
-    let mut event_loop = EventLoop::new(Arc::clone(hub), Arc::new(Settings::default()), 0, None, now());
+    let mut event_loop = EventLoop::new(Arc::clone(hub), Arc::new(Settings::default()), 0, now());
     let request = crowd::upgrade(&format!("?channel={}", crowd::channel(0)));
     let client = event_loop.accept(Door::Public, now(), |_| Only { request });
     event_loop.ready(client, true, true);

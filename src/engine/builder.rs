@@ -114,7 +114,7 @@ impl Builder {
     /// [`BadLimits`] if the bounds cannot be as they are.
     pub fn start(self) -> Result<Engine, BadLimits> {
         self.limits.check().map_err(BadLimits)?;
-        let (hub, sequencer) = Hub::new(self.limits, self.epoch, Vec::new(), false);
-        Ok(Engine::of_core(Core::new(hub, Some(sequencer), self.clock)))
+        let hub = Hub::new(self.limits, self.epoch, Vec::new());
+        Ok(Engine::of_core(Core::new(hub, self.clock)))
     }
 }

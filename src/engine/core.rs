@@ -1,10 +1,10 @@
 //! What all handles of one engine share, and how it publishes.
 //!
-//! Without a server nobody runs the sequencer but those who publish: whoever finds the [`Seat`] free sits down and carries
-//! out what waits, his own and others'. Those who find it taken wait for their receipts. Nobody works for others longer
-//! than [`STEPS_MAX`] steps once he has his own receipt: then he gets up and calls one of those who wait; each of them
-//! looks whether the seat is free before he sleeps and whenever he is woken, and says that he sleeps before he looks. So
-//! of the one who gets up and the one who lies down, one sees the other (`sync::seat` has the memory order).
+//! Whoever publishes takes the sequencer's seat, if it is free, and carries out what waits, his own and others'; beside a
+//! server the loops do the same. Those who find it taken wait for their receipts. Nobody works for others much longer once
+//! he has his own receipt: then he gets up and calls a loop, or one of those who wait; each of these looks whether the seat
+//! is free before he sleeps and whenever he is woken, and says that he sleeps before he looks. So of the one who gets up
+//! and the one who lies down, one sees the other (`sync::seat` has the memory order).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -15,12 +15,9 @@ use smallvec::SmallVec;
 use super::client::Shared;
 use super::error::PublishError;
 use crate::audience::{Outcome, Ticket};
-use crate::hub::{Hub, Interest};
-use crate::sequencer::{
-    Done, IdempotencyKey, Order, Origin, Publication, Refusal, Sequencer, Step, Submission,
-};
-use crate::sync::seat::Seat;
-use crate::sync::{AtomicUsize, Ordering, or_abort};
+use crate::hub::Hub;
+use crate::sequencer::{Done, IdempotencyKey, Order, Origin, Publication, Refusal, Submission};
+use crate::sync::{AtomicUsize, Ordering};
 use crate::words::filter::Filter;
 
 /// What it is now, in Unix milliseconds.
@@ -29,20 +26,11 @@ pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 /// What all handles of one engine share.
 pub(super) struct Core {
     pub(super) hub: Arc<Hub>,
-    /// Nothing if a server runs the sequencer.
-    seat: Option<Seat<Sitter>>,
     clock: Clock,
     registry: Mutex<Registry>,
     taps: AtomicUsize,
     /// Handles that keep a stand-alone engine open.
     pub(super) handles: AtomicUsize,
-}
-
-/// The sequencer, with what it needs at hand.
-struct Sitter {
-    sequencer: Sequencer,
-    step: Step,
-    interest: Vec<Interest>,
 }
 
 /// Who is here, on the path of control only.
@@ -59,22 +47,13 @@ impl Registry {
     }
 }
 
-/// Steps for others after one's own receipt has come.
-const STEPS_MAX: usize = 64;
-
 /// How often a waiting publisher looks by itself, which only matters when a server is shutting down.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
 impl Core {
-    pub(super) fn new(hub: Arc<Hub>, sequencer: Option<Sequencer>, clock: Clock) -> Core {
-        let sitter = |sequencer| {
-            let interest = hub.desks().iter().map(|_| Interest::default()).collect();
-            Seat::new(Sitter { sequencer, step: Step::default(), interest })
-        };
-        let seat = sequencer.map(sitter);
+    pub(super) fn new(hub: Arc<Hub>, clock: Clock) -> Core {
         Core {
             hub,
-            seat,
             clock,
             registry: Mutex::default(),
             taps: AtomicUsize::new(0),
@@ -82,26 +61,20 @@ impl Core {
         }
     }
 
-    /// Whether the engine runs its sequencer itself.
+    /// Whether the engine has no server beside it.
     pub(super) fn is_alone(&self) -> bool {
-        self.seat.is_some()
+        self.hub.desks().is_empty()
     }
 
     pub(super) fn now_unix_ms(&self) -> u64 {
         (self.clock)()
     }
 
-    /// Lets what is too old leave the window, where nobody else does; whoever sits does it anyway.
+    /// Lets what is too old leave the window.
     pub(super) fn expire(&self) {
-        if let Some(seat) = self.seat.as_ref().filter(|_| self.hub.limits.retain_age.is_some()) {
-            let mut worker = seat.take();
-            if let Some(worker) = &mut worker {
-                worker.sequencer.expire(self.now_unix_ms());
-            }
-            if let Some(worker) = worker {
-                seat.put_back(worker);
-                self.sit(None);
-            }
+        if self.hub.limits.retain_age.is_some() {
+            self.hub.expire(self.now_unix_ms());
+            self.sit(None);
         }
     }
 
@@ -151,25 +124,8 @@ impl Core {
 
     /// Carries out what waits, if nobody else does.
     fn sit(&self, own: Option<&Ticket<'_>>) {
-        let Some(seat) = &self.seat else { return };
-        let hub = &*self.hub;
-        let turn = |sitter: &mut Sitter| {
-            let mut steps = 0;
-            // Others wait for the seat: if the one who sits fails they would wait for ever.
-            let step =
-                |sitter: &mut Sitter| sitter.sequencer.step(hub.ingest(), (self.clock)(), &mut sitter.step);
-            while or_abort("the sequencer", || step(sitter)) {
-                hub.announce(&sitter.step, &mut sitter.interest);
-                steps += 1;
-                if STEPS_MAX <= steps && own.is_none_or(|ticket| ticket.outcome().is_some()) {
-                    return true;
-                }
-            }
-            false
-        };
-        if seat.work(|| !hub.ingest().is_empty(), turn) {
-            hub.audience.tickets.call_one();
-        }
+        let is_done = || own.is_none_or(|ticket| ticket.outcome().is_some());
+        self.hub.sequence_outside(self.now_unix_ms(), is_done);
     }
 
     /// Who is here. What a panicking thread left is whole: changes are single steps.

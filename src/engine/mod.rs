@@ -24,8 +24,8 @@
 //!   at an exact place: what is published after they were opened they get
 //! # Bounds         those of [`Limits`]: the ring is exact, in events, bytes and age; a reader
 //!   that never reads costs some numbers
-//! # Who works      without a server the threads that publish carry out each other's submissions, one at a time (flat
-//!   combining, see `core.rs`); beside a server its sequencer does, and `publish` waits for the receipt. So an event
+//! # Who works      the threads that publish, and the event loops of a server beside them, carry out each other's
+//!   submissions, one at a time (flat combining, see `core.rs`), and `publish` waits for the receipt. So an event
 //!   loop of that server must not call it
 //! # Its end        a stand-alone engine ends when its last [`Engine`] handle is dropped: readers get what is left, then
 //!   [`None`]
@@ -158,7 +158,7 @@ impl Engine {
     /// clients read what the server's publishers send. `clock` tells the time in Unix milliseconds.
     #[must_use]
     pub fn of_hub(hub: Arc<Hub>, clock: Clock) -> Engine {
-        Engine::of_core(Core::new(hub, None, clock))
+        Engine::of_core(Core::new(hub, clock))
     }
 
     fn of_core(core: Core) -> Engine {

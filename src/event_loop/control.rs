@@ -26,7 +26,7 @@ impl<L: Link> EventLoop<L> {
         });
     }
 
-    /// Answers what the sequencer has dealt with that sits here: those receipts take no way over the desk.
+    /// Answers what a step of the sequencer has dealt with, made by this loop: those receipts take no way over the desk.
     pub(super) fn take_own_receipts(&mut self, step: &Step) {
         let index = self.index;
         let mut receipts = step.receipts.iter().filter(|(origin, _)| origin.loop_index == index);

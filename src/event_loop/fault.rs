@@ -130,8 +130,8 @@ mod tests {
     fn event_loop() -> EventLoop<Silent> {
         let now = Now { mono_ms: 1000, unix_ms: 1_795_316_060_000 };
         let wakers = vec![Box::new(Nobody) as Box<dyn crate::sync::bell::Waker>];
-        let (hub, sequencer) = Hub::new(Limits::default(), Epoch::from_bits(0), wakers, true);
-        let mut event_loop = EventLoop::new(hub, Arc::new(Settings::default()), 0, Some(sequencer), now);
+        let hub = Hub::new(Limits::default(), Epoch::from_bits(0), wakers);
+        let mut event_loop = EventLoop::new(hub, Arc::new(Settings::default()), 0, now);
         for _ in 0..2 {
             event_loop.accept(Door::Public, now, |_| Silent);
         }

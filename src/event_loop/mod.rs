@@ -42,8 +42,7 @@ use slab::Slab;
 
 pub use link::Link;
 
-use crate::hub::{Desk, Hub, Interest};
-use crate::sequencer::{Sequencer, Step};
+use crate::hub::{Desk, Hub};
 use crate::session::publish::Openings;
 use crate::session::request::Door;
 use crate::session::settings::Settings;
@@ -121,8 +120,8 @@ pub struct EventLoop<L> {
     known_head: KnownHead,
     openings: Openings,
     due: Vec<u32>,
-    /// The sequencer, when it sits here.
-    inline: Option<Inline>,
+    /// The loop has got up from the sequencer's seat although work was left, which is its affair.
+    owes: bool,
     stage: Stage,
     /// Events handed to the kernel.
     delivered: u64,
@@ -155,13 +154,6 @@ pub struct EventLoop<L> {
     seqs: Vec<u64>,
 }
 
-/// The sequencer inside the only loop.
-struct Inline {
-    sequencer: Sequencer,
-    step: Step,
-    interest: [Interest; 1],
-}
-
 /// Where a loop stands on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -179,15 +171,9 @@ enum Stage {
 }
 
 impl<L: Link> EventLoop<L> {
-    /// The loop of the desk numbered `index`. `sequencer`: the one it runs itself, being the only loop.
+    /// The loop of the desk numbered `index`.
     #[must_use]
-    pub fn new(
-        hub: Arc<Hub>,
-        settings: Arc<Settings>,
-        index: usize,
-        sequencer: Option<Sequencer>,
-        now: Now,
-    ) -> EventLoop<L> {
+    pub fn new(hub: Arc<Hub>, settings: Arc<Settings>, index: usize, now: Now) -> EventLoop<L> {
         EventLoop {
             fan_out: FanOut::new(hub.log.published()),
             backlog: Backlog::new(),
@@ -210,11 +196,7 @@ impl<L: Link> EventLoop<L> {
             known_head: KnownHead::default(),
             openings: Openings::default(),
             due: Vec::new(),
-            inline: sequencer.map(|sequencer| Inline {
-                sequencer,
-                step: Step::default(),
-                interest: [Interest::default()],
-            }),
+            owes: false,
             stage: Stage::Serving,
             delivered: 0,
             addresses: HashMap::default(),
@@ -325,7 +307,8 @@ impl<L: Link> EventLoop<L> {
             || desk.has_receipt()
             || desk.has_letter()
             || !self.own_events.is_empty()
-            || (self.inline.is_some() && !self.hub.ingest().is_empty())
+            || self.owes
+            || (self.index == 0 && self.hub.errand.is_left())
             || (self.stage == Stage::Serving && self.hub.is_draining())
     }
 
@@ -337,8 +320,9 @@ impl<L: Link> EventLoop<L> {
             Stage::Leaving { until_ms } => Some(until_ms),
             Stage::Serving | Stage::Left => None,
         };
-        let sequencer = self.inline.as_ref().map(|inline| &inline.sequencer);
-        let expiry = sequencer.and_then(Sequencer::next_expiry_ms).map(|at_unix_ms| {
+        // One of them looks after what grows too old; the others do it in passing.
+        let expiry = (self.index == 0).then(|| self.hub.next_expiry_ms(self.now.unix_ms)).flatten();
+        let expiry = expiry.map(|at_unix_ms| {
             let ahead_ms = at_unix_ms.saturating_sub(self.now.unix_ms);
             self.now.mono_ms + ahead_ms.min(EXPIRY_LOOK_MS_MAX)
         });
@@ -380,14 +364,21 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
-    /// Runs the sequencer, if it sits here.
+    /// Sits down at the sequencer, if there is something for it and nobody else does.
     fn sequence(&mut self) {
-        let Some(mut inline) = self.inline.take() else { return };
-        while inline.sequencer.step(self.hub.ingest(), self.now.unix_ms, &mut inline.step) {
-            self.hub.announce_by(Some(self.index), &inline.step, &mut inline.interest);
-            self.take_own_receipts(&inline.step);
+        let (hub, now_unix_ms) = (Arc::clone(&self.hub), self.now.unix_ms);
+        if self.index == 0 {
+            hub.errand.take();
+            hub.expire(now_unix_ms);
         }
-        self.inline = Some(inline);
+        self.owes = hub.sequence(now_unix_ms, Some(self.index), |steps, step| {
+            if steps == 1 {
+                // Who sat before may have dealt with what was submitted earlier: its answers come first.
+                self.take_receipts();
+            }
+            self.take_own_receipts(step);
+            STEPS_PER_TURN <= steps
+        });
     }
 
     /// Marks the live subscribers of what is new.
@@ -448,6 +439,9 @@ impl<L: Link> EventLoop<L> {
 /// How often a draining loop looks whether the others are done, in milliseconds.
 const DRAIN_LOOK_MS: u64 = 10;
 
-/// How long a loop that runs the sequencer may sleep while events wait to be too old, in milliseconds: the clock that
+/// Steps of the sequencer that a loop makes in one turn: its subscribers wait meanwhile, and others may take the seat after.
+const STEPS_PER_TURN: usize = 16;
+
+/// How long the first loop may sleep while events wait to be too old, in milliseconds: the clock that
 /// says so may be set meanwhile.
 const EXPIRY_LOOK_MS_MAX: u64 = 60_000;

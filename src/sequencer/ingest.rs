@@ -133,14 +133,6 @@ impl Ingest {
         self.receiver.try_recv().ok().map(|submission| self.took(submission))
     }
 
-    /// Blocks until something waits, or until `timeout`; returns whether something does.
-    #[must_use]
-    pub fn wait(&self, timeout: std::time::Duration) -> bool {
-        let mut select = crossbeam_channel::Select::new();
-        select.recv(&self.receiver);
-        select.ready_timeout(timeout).is_ok()
-    }
-
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

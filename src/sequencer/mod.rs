@@ -1,8 +1,7 @@
 //! The sequencer: gives every accepted event its number, and is the log's one writer.
 //!
 //! A plain state machine: submissions (events to publish, or old ones to clear) and the time go in, receipts and a new
-//! `published` come out. It runs on a thread of its own, inline in the only event loop, or in a simulation; one holder
-//! at a time, always.
+//! `published` come out. Whoever has something for it takes it from its seat (`hub`): one at a time, always.
 
 mod idempotency;
 mod ingest;
@@ -28,6 +27,8 @@ pub struct Sequencer {
     /// Numbers of the channels of one submission; kept for its memory.
     routes: Vec<ChannelId>,
     idempotency: IdempotencyWindow,
+    /// The time of the last step, in Unix milliseconds.
+    stepped_ms: u64,
 }
 
 /// What one step did.
@@ -46,13 +47,19 @@ impl Sequencer {
     #[must_use]
     pub fn new(writer: Writer, epoch: Epoch, limits: &Limits) -> Sequencer {
         let idempotency = IdempotencyWindow::new(limits.idempotency_keys_max, limits.idempotency_window);
-        Sequencer { writer, stamp: Stamp::new(epoch), routes: Vec::new(), idempotency }
+        Sequencer { writer, stamp: Stamp::new(epoch), routes: Vec::new(), idempotency, stepped_ms: 0 }
     }
 
     /// Takes what waits in `ingest`, up to a bound, publishes it at once, and says what it did in `step` (whose old
     /// content goes). Returns whether anything was taken. What is too old leaves the window, whether or not. Cost: one
     /// copy of each event, no allocation once warm.
+    ///
+    /// A step that seems a little older than the one before was made by somebody who had read the clock earlier, and has its
+    /// time; where the clock has been set back by more than a second, time goes back.
     pub fn step(&mut self, ingest: &Ingest, now_unix_ms: u64, step: &mut Step) -> bool {
+        let is_late = (now_unix_ms..=now_unix_ms.saturating_add(APART_MS_MAX)).contains(&self.stepped_ms);
+        let now_unix_ms = if is_late { self.stepped_ms } else { now_unix_ms };
+        self.stepped_ms = now_unix_ms;
         step.receipts.clear();
         step.first = self.writer.next();
         self.idempotency.look(now_unix_ms);
@@ -138,6 +145,9 @@ impl Sequencer {
         Done::Cleared { count, oldest: self.writer.oldest() }
     }
 }
+
+/// How long ago those who take steps may have read the clock, in milliseconds.
+const APART_MS_MAX: u64 = 1000;
 
 #[cfg(test)]
 mod tests;

@@ -192,3 +192,19 @@ fn what_is_too_old_leaves_with_a_step_and_without() {
     assert!(rig.step().is_empty(), "nothing waits");
     assert_eq!((rig.window(), rig.sequencer.next_expiry_ms()), (4..4, None));
 }
+
+#[test]
+fn whoever_read_the_clock_a_little_earlier_does_not_set_it_back() {
+    let mut rig = Rig::new(&small());
+    let mut check = |now_unix_ms: u64, expected: u64| {
+        rig.now_unix_ms = now_unix_ms;
+        let Ok(Done::Published { first, .. }) = rig.ask(publish("t:a", 1)) else { panic!("not published") };
+        assert_eq!(rig.log.slot(first).map(|slot| slot.timestamp_ms), Some(expected), "at {now_unix_ms}");
+    };
+    check(1_000_000, 1_000_000);
+    check(999_999, 1_000_000);
+    check(999_000, 1_000_000);
+    check(1_000_001, 1_000_001);
+    check(999_000, 999_000);
+    check(998_000, 999_000);
+}

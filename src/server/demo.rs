@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::clock::Clock;
 use crate::hub::Hub;
 use crate::sequencer::{Origin, Submission};
 use crate::session::publish::{Envelope, publication};
@@ -23,7 +24,7 @@ struct Line<'a> {
 }
 
 /// Publishes `rate` events a second until `stop`. An event that the server refuses, being busy or draining, is left out.
-pub(super) fn run(hub: &Hub, rate: u32, stop: &AtomicBool) {
+pub(super) fn run(hub: &Hub, rate: u32, clock: Clock, stop: &AtomicBool) {
     let mut text = String::new();
     if let Err(error) = flate2::read::GzDecoder::new(CORPUS).read_to_string(&mut text) {
         eprintln!("fanfare: the bundled events cannot be read: {error}");
@@ -47,6 +48,7 @@ pub(super) fn run(hub: &Hub, rate: u32, stop: &AtomicBool) {
             if let Ok(publication) = publication(&envelope, &hub.limits) {
                 let submission = Submission::publish(Origin::NOBODY, std::iter::once(publication).collect());
                 let _ = hub.submit(submission);
+                hub.sequence_outside(clock.now().unix_ms, || true);
             }
         }
         std::thread::sleep(pause);

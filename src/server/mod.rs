@@ -1,4 +1,4 @@
-//! A running server: listeners, one thread a loop, the sequencer's thread, and the way to end it all.
+//! A running server: listeners, one thread a loop, and the way to end it all.
 
 mod clock;
 mod demo;
@@ -21,7 +21,7 @@ pub use clock::Clock;
 
 use crate::engine::Engine;
 use crate::event_loop::EventLoop;
-use crate::hub::{Hub, run_sequencer};
+use crate::hub::Hub;
 use crate::notify::{Delivery, Notifications, Store, Worker};
 use crate::sequencer::{Origin, Submission};
 use crate::session::request::Door;
@@ -40,7 +40,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators may connect; port 0 takes a free one.
     pub admin_listen: SocketAddr,
-    /// Event loops, at least one. With one, the sequencer sits inside it.
+    /// Event loops, at least one.
     pub loops: usize,
     /// Every bound.
     pub limits: Limits,
@@ -86,10 +86,9 @@ impl Server {
             (0..loops).map(|_| driver::new_poll()).collect::<Result<_, _>>()?;
         let wakers =
             polls.iter().map(|(_, waker)| Box::new(PollWaker(Arc::clone(waker))) as Box<dyn Waker>).collect();
-        let is_inline = loops == 1;
         let clock = Clock::start();
         let epoch = Epoch::from_bits(random_bits());
-        let (hub, sequencer) = Hub::new(config.limits, epoch, wakers, is_inline);
+        let hub = Hub::new(config.limits, epoch, wakers);
         let stop = Arc::new(AtomicBool::new(false));
         let (notifications, worker) = notifications(&hub, config.data_dir.as_deref(), clock)?;
         let settings = Settings { notifications: Some(notifications.clone()), ..config.settings };
@@ -108,12 +107,10 @@ impl Server {
             engine,
         };
         server.others.push(spawn("notifications".into(), move || worker.run())?);
-        let mut sequencer = Some(sequencer);
         let mut admin = Some(admin);
         for (index, ((poll, _), listener)) in polls.into_iter().zip(listeners).enumerate() {
-            let own_sequencer = if is_inline { sequencer.take() } else { None };
             let (hub, settings) = (Arc::clone(&server.hub), Arc::clone(&settings));
-            let event_loop = EventLoop::new(hub, settings, index, own_sequencer, clock.now());
+            let event_loop = EventLoop::new(hub, settings, index, clock.now());
             let mut driver = Driver::new(Arc::clone(&server.hub), index, poll, event_loop, clock)?;
             server.stand_in.watch(index, Door::Public, &listener)?;
             driver.listen(listener, Door::Public)?;
@@ -128,18 +125,13 @@ impl Server {
             };
             server.loops.push(spawn(format!("loop-{index}"), run)?);
         }
-        if let Some(sequencer) = sequencer {
-            let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
-            let run = move || run_sequencer(&hub, sequencer, || clock.now().unix_ms, &stop);
-            server.others.push(spawn("sequencer".into(), run)?);
-        }
         let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
         let stand_in = Arc::clone(&server.stand_in);
         let run = move || watchdog::run(&hub, &stand_in, &stop);
         server.others.push(spawn("watchdog".into(), run)?);
         if 0 < config.demo_rate {
             let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
-            let run = move || demo::run(&hub, config.demo_rate, &stop);
+            let run = move || demo::run(&hub, config.demo_rate, clock, &stop);
             server.others.push(spawn("demo".into(), run)?);
         }
         Ok(server)
@@ -215,7 +207,9 @@ fn notifications(
     let hub = Arc::clone(hub);
     let deliver = move |delivery: &Delivery| {
         let publications = std::iter::once(delivery.publication()).collect();
-        hub.submit(Submission::publish(Origin::NOBODY, publications)).is_ok()
+        let is_in = hub.submit(Submission::publish(Origin::NOBODY, publications)).is_ok();
+        hub.sequence_outside(clock.now().unix_ms, || true);
+        is_in
     };
     let now = Box::new(move || clock.now().unix_ms);
     Ok(Notifications::new(store, limits.notification_queue_max, now, Box::new(deliver)))

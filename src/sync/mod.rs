@@ -9,6 +9,7 @@
 mod arc_cell;
 pub mod bell;
 mod cell;
+pub mod errand;
 mod fatal;
 pub mod seat;
 

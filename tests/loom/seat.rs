@@ -1,5 +1,7 @@
-//! The seat: two publishers without a sequencer's thread. Whoever finds it taken leaves his work to whoever sits.
+//! The seat and what is left when somebody gets up. Whoever finds the seat taken leaves his work to whoever sits; who gets up
+//! early leaves it to somebody by name.
 
+use fanfare::sync::errand::Errand;
 use fanfare::sync::seat::Seat;
 use fanfare::sync::{AtomicUsize, Ordering};
 use loom::thread;
@@ -51,5 +53,42 @@ fn no_submission_is_left_lying() {
         let worker = shop.seat.take().expect("whoever sat got up");
         assert_eq!(*worker, 2);
         drop(worker);
+    });
+}
+
+/// Of two who leave work behind, neither is forgotten by the one who comes for it in between.
+#[test]
+fn no_errand_is_forgotten() {
+    let expected = Expected {
+        name: "no_errand_is_forgotten",
+        preemptions: None,
+        interleavings_min: 20,
+        outcomes: &["both at once", "one after the other"],
+    };
+    explore(&expected, |seen: &Seen| {
+        let waiting = Kept::new(AtomicUsize::new(0));
+        let errand = Kept::new(Errand::new());
+        let leaving = [0, 1].map(|_| {
+            let (waiting, errand) = (waiting.clone(), errand.clone());
+            thread::spawn(move || {
+                waiting.fetch_add(1, Ordering::Relaxed);
+                errand.leave();
+            })
+        });
+        let come = || {
+            errand.take();
+            // As in a queue: only what is seen is taken.
+            let taken = waiting.load(Ordering::Relaxed);
+            waiting.fetch_sub(taken, Ordering::Relaxed);
+            taken
+        };
+        let early = come();
+        for thread in leaving {
+            thread.join().unwrap();
+        }
+        // It would sleep otherwise, and nobody would ring it any more.
+        let late = if errand.is_left() { come() } else { 0 };
+        assert_eq!(early + late, 2, "work was left lying");
+        seen.note(if early == 1 { "one after the other" } else { "both at once" });
     });
 }

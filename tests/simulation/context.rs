@@ -1,12 +1,11 @@
-//! What everybody on the stage shares: the clock, the dice, the log and its twin, and the sequencer's seat.
+//! What everybody on the stage shares: the clock, the dice, the log and its twin, and who sits outside.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use fanfare::event_loop::Now;
-use fanfare::hub::{Hub, Interest};
+use fanfare::hub::{Hub, Sitter};
 use fanfare::log::Held;
-use fanfare::sequencer::{Sequencer, Step};
 
 use crate::random::Random;
 use crate::tally::Tally;
@@ -26,27 +25,26 @@ pub(crate) struct Context {
     pub(crate) has_floods: Cell<bool>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) twin: RefCell<Twin>,
-    /// The sequencer, unless it sits inside the only loop.
-    seat: RefCell<Option<Seat>>,
+    /// The sequencer, while somebody who is no loop sits.
+    outsider: RefCell<Option<Outsider>>,
+    /// Somebody outside has submitted something, and has not looked after it yet.
+    pub(crate) outside_owes: Cell<bool>,
+    /// Outside they sit down at whatever waits, before the loops do.
+    pub(crate) has_busybody: Cell<bool>,
     pub(crate) tally: Tally,
     has_trace: bool,
 }
 
-/// The sequencer on its own thread.
-struct Seat {
-    sequencer: Sequencer,
-    step: Step,
-    interest: Vec<Interest>,
+/// A thread that is no loop, and sits.
+struct Outsider {
+    sitter: Box<Sitter>,
     /// A step was published, and nobody was told yet.
     is_pending: bool,
 }
 
 impl Context {
-    /// A stage whose sequencer, if given, is stepped by the play.
-    pub(crate) fn new(random: Random, hub: Arc<Hub>, sequencer: Option<Sequencer>) -> Context {
-        let interest = hub.desks().iter().map(|_| Interest::default()).collect();
-        let seat =
-            sequencer.map(|sequencer| Seat { sequencer, step: Step::default(), interest, is_pending: false });
+    /// A stage before the play.
+    pub(crate) fn new(random: Random, hub: Arc<Hub>) -> Context {
         Context {
             random,
             now_ms: Cell::new(1000),
@@ -54,7 +52,9 @@ impl Context {
             has_floods: Cell::new(false),
             twin: RefCell::new(Twin::new(hub.epoch.as_str(), UNIX_MS)),
             hub,
-            seat: RefCell::new(seat),
+            outsider: RefCell::default(),
+            outside_owes: Cell::default(),
+            has_busybody: Cell::default(),
             tally: Tally::default(),
             has_trace: std::env::var_os("FANFARE_TRACE").is_some_and(|value| value == "1"),
         }
@@ -77,21 +77,39 @@ impl Context {
         }
     }
 
-    /// The sequencer does half of what it does: it publishes, or it tells. Returns whether it had anything to do.
+    /// Somebody who is no loop goes on with what he does: he sits down, if it is his turn; publishes; tells; or gets up.
+    /// Returns whether there was anything to do.
     pub(crate) fn step(&self) -> bool {
-        let mut seat = self.seat.borrow_mut();
-        let Some(seat) = seat.as_mut() else { return false };
-        if std::mem::take(&mut seat.is_pending) {
-            self.hub.announce(&seat.step, &mut seat.interest);
-            return true;
+        let mut place = self.outsider.borrow_mut();
+        let Some(outsider) = place.as_mut() else {
+            let wants = self.outside_owes.replace(false) || self.has_busybody.get();
+            if !wants || self.hub.ingest().is_empty() {
+                return false;
+            }
+            // If somebody sits already, he finds it.
+            *place = self.hub.seat().take().map(|sitter| Outsider { sitter, is_pending: false });
+            return place.is_some();
+        };
+        if std::mem::take(&mut outsider.is_pending) {
+            outsider.sitter.announce(&self.hub, None);
+            if !self.fault(200) {
+                return true;
+            }
+        } else {
+            outsider.is_pending = outsider.sitter.step(&self.hub, self.now().unix_ms);
         }
-        let unix_ms = self.now().unix_ms;
-        seat.is_pending = seat.sequencer.step(self.hub.ingest(), unix_ms, &mut seat.step);
-        if seat.is_pending {
-            self.trace(|| format!("sequencer published {}..{}", seat.step.first, seat.step.end));
+        if outsider.is_pending {
+            let done = outsider.sitter.done();
+            self.trace(|| format!("somebody outside published {}..{}", done.first, done.end));
             self.observe();
+        } else if let Some(Outsider { sitter, .. }) = place.take() {
+            self.hub.seat().put_back(sitter);
+            if !self.hub.ingest().is_empty() {
+                self.trace(|| "somebody outside leaves work to others".to_owned());
+                self.hub.pass_on();
+            }
         }
-        seat.is_pending
+        true
     }
 
     /// Other threads go on while a loop is in the middle of something: the sequencer, and somebody who publishes.

@@ -15,7 +15,7 @@ const CLIENTS: usize = 300;
 
 #[test]
 fn those_who_lag_behind_share_a_budget_and_each_has_a_turn() {
-    let mut server = Server::new(Random::new(1), Limits::default(), 1, true);
+    let mut server = Server::new(Random::new(1), Limits::default(), 1);
     let context = Rc::clone(&server.context);
     context.is_calm.set(true);
     // Each takes less than an event at a time.

@@ -32,9 +32,12 @@ pub(crate) fn play(seed: u64) -> Tally {
     let random = Random::new(seed);
     let settings = Settings::new(&random, Random::new(!seed), &Random::new(seed.rotate_left(32)));
     let limits = settings.limits.clone();
-    let server = Server::new(random, limits, settings.loops, settings.inline);
+    let server = Server::new(random, limits, settings.loops);
     let context = Rc::clone(&server.context);
-    context.trace(|| format!("{:?} loops {} inline {}", settings.limits, settings.loops, settings.inline));
+    context.has_busybody.set(settings.has_busybody);
+    context.trace(|| {
+        format!("{:?} loops {} busybody {}", settings.limits, settings.loops, settings.has_busybody)
+    });
     let mut play = Play {
         subscribers: (0..settings.subscribers)
             .map(|n| Subscriber::new(&context, format!("subscriber {n}")))

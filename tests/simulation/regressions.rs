@@ -12,7 +12,7 @@ use crate::wishes::publish_inside;
 #[test]
 fn a_subscription_that_a_deadline_ends_is_not_shown_any_longer() {
     let limits = Limits { stall_max: Duration::from_millis(300), ..Limits::default() };
-    let mut server = Server::new(Random::new(1), limits, 1, true);
+    let mut server = Server::new(Random::new(1), limits, 1);
     let context = std::rc::Rc::clone(&server.context);
     context.is_calm.set(true);
     let mut subscriber = server.connect(5000, 40);
@@ -29,7 +29,7 @@ fn a_subscription_that_a_deadline_ends_is_not_shown_any_longer() {
 /// A stream that is sent away while it is still being given the newest events said that it stood behind them all.
 #[test]
 fn a_goodbye_does_not_pass_over_the_newest_events_that_a_stream_begins_with() {
-    let mut server = Server::new(Random::new(1), Limits::default(), 1, true);
+    let mut server = Server::new(Random::new(1), Limits::default(), 1);
     let context = std::rc::Rc::clone(&server.context);
     context.is_calm.set(true);
     publish_inside(&context, 20);

@@ -55,21 +55,14 @@ impl Waker for Recorder {
 }
 
 impl Server {
-    /// A server of so many loops. `inline`: its sequencer sits inside the only one.
-    pub(crate) fn new(random: Random, limits: Limits, loops: usize, inline: bool) -> Server {
+    /// A server of so many loops.
+    pub(crate) fn new(random: Random, limits: Limits, loops: usize) -> Server {
         let rung: Vec<Arc<AtomicBool>> = (0..loops).map(|_| Arc::default()).collect();
         let wakers = rung.iter().map(|rung| Box::new(Recorder(Arc::clone(rung))) as Box<dyn Waker>).collect();
-        let (hub, sequencer) = Hub::new(limits, Epoch::from_bits(random.next()), wakers, inline);
-        let (mut inside, outside) = if inline { (Some(sequencer), None) } else { (None, Some(sequencer)) };
-        let context = Rc::new(Context::new(random, Arc::clone(&hub), outside));
+        let hub = Hub::new(limits, Epoch::from_bits(random.next()), wakers);
+        let context = Rc::new(Context::new(random, Arc::clone(&hub)));
         let seats = rung.into_iter().enumerate().map(|(index, is_rung)| Seat {
-            event_loop: Some(EventLoop::new(
-                Arc::clone(&hub),
-                Arc::default(),
-                index,
-                inside.take(),
-                context.now(),
-            )),
+            event_loop: Some(EventLoop::new(Arc::clone(&hub), Arc::default(), index, context.now())),
             wires: Vec::new(),
             backlog: VecDeque::new(),
             is_rung,
@@ -204,8 +197,9 @@ impl Server {
         context.observe();
     }
 
-    /// Lets every loop go on until all sleep.
+    /// Lets whoever is outside and every loop go on until all sleep.
     pub(crate) fn drive_to_rest(&mut self) {
+        while self.context.step() {}
         for index in 0..self.loops() {
             while self.is_runnable(index) {
                 self.drive(index);

@@ -10,8 +10,8 @@ use crate::random::Random;
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) loops: usize,
-    /// The sequencer sits inside the only loop.
-    pub(crate) inline: bool,
+    /// Outside they sit down at whatever waits, before the loops do.
+    pub(crate) has_busybody: bool,
     pub(crate) subscribers: usize,
     pub(crate) publishers: usize,
     pub(crate) steps: usize,
@@ -64,7 +64,7 @@ impl Settings {
         Settings {
             limits,
             loops,
-            inline: loops == 1 && random.chance(500),
+            has_busybody: random.chance(500),
             subscribers: 1 + random.index(5),
             publishers: 1 + random.index(2),
             steps: random.pick(&[200, 500, 1500]),

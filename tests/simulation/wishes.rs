@@ -152,6 +152,7 @@ pub(crate) fn publish_inside(context: &Context, count: usize) {
     });
     let submission = Submission::publish(Origin::NOBODY, publications.collect());
     let outcome = context.hub.submit(submission);
+    context.outside_owes.set(true);
     context.trace(|| format!("{count} events from inside: {outcome:?}"));
     if outcome.is_err() {
         context.twin.borrow_mut().refused(wishes.group);
@@ -176,6 +177,7 @@ pub(crate) fn announce_inside(context: &Context) {
     let group = twin.intend(vec![wish], context.now_ms.get());
     let publications = std::iter::once(Publication::announcement(&message)).collect();
     let outcome = context.hub.submit(Submission::publish(Origin::NOBODY, publications));
+    context.outside_owes.set(true);
     context.trace(|| format!("{message}: {outcome:?}"));
     if outcome.is_err() {
         twin.refused(group);
@@ -190,6 +192,7 @@ pub(crate) fn clear_inside(context: &Context, dice: &Random) {
         _ => Before::Time { unix_ms: context.now().unix_ms - dice.below(60) },
     };
     let outcome = context.hub.submit(Submission::clear(Origin::NOBODY, before));
+    context.outside_owes.set(true);
     context.trace(|| format!("clear {before:?}: {outcome:?}"));
     if outcome.is_ok() {
         context.tally.count("clear");

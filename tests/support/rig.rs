@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare::event_loop::{ConnectionId, EventLoop, Link, Now};
-use fanfare::hub::{Hub, Interest};
-use fanfare::sequencer::{EventParts, Origin, Publication, Sequencer, Step, Submission};
+use fanfare::hub::{Hub, Sitter};
+use fanfare::sequencer::{EventParts, Origin, Publication, Submission};
 use fanfare::session::request::Door;
 use fanfare::session::settings::Settings;
 use fanfare::sync::bell::Waker;
@@ -15,14 +15,12 @@ use fanfare::words::channel::Channel;
 use fanfare::words::cursor::Epoch;
 use fanfare::words::limits::Limits;
 
-/// One loop, its links, and the sequencer, which stands outside so that its time can be told from the loop's.
+/// One loop, its links, and the sequencer, whose seat is held outside so that its time can be told from the loop's.
 pub(crate) struct Rig {
     /// The shared middle.
     pub(crate) hub: Arc<Hub>,
     event_loop: EventLoop<MemoryLink>,
-    sequencer: Sequencer,
-    step: Step,
-    interest: [Interest; 1],
+    sitter: Box<Sitter>,
     now: Now,
     is_blind: Rc<Cell<bool>>,
 }
@@ -31,17 +29,10 @@ impl Rig {
     /// A loop without connections; its clock stands still until told otherwise.
     pub(crate) fn new(limits: Limits, settings: Settings) -> Rig {
         let now = Now { mono_ms: 1000, unix_ms: 1_795_316_060_000 };
-        let (hub, sequencer) = Hub::new(limits, Epoch::from_bits(0), vec![Box::new(Deaf)], false);
-        let event_loop = EventLoop::new(Arc::clone(&hub), Arc::new(settings), 0, None, now);
-        Rig {
-            hub,
-            event_loop,
-            sequencer,
-            step: Step::default(),
-            interest: [Interest::default()],
-            now,
-            is_blind: Rc::default(),
-        }
+        let hub = Hub::new(limits, Epoch::from_bits(0), vec![Box::new(Deaf)]);
+        let sitter = hub.seat().take().expect("nobody sits");
+        let event_loop = EventLoop::new(Arc::clone(&hub), Arc::new(settings), 0, now);
+        Rig { hub, event_loop, sitter, now, is_blind: Rc::default() }
     }
 
     /// A client connects.
@@ -89,8 +80,8 @@ impl Rig {
 
     /// Publishes whatever waits in the queue.
     pub(crate) fn sequence(&mut self) {
-        while self.sequencer.step(self.hub.ingest(), self.now.unix_ms, &mut self.step) {
-            self.hub.announce(&self.step, &mut self.interest);
+        while self.sitter.step(&self.hub, self.now.unix_ms) {
+            self.sitter.announce(&self.hub, None);
         }
     }
 
