@@ -13,7 +13,7 @@ use super::Failure;
 use super::limits::LimitFlags;
 use super::units::{parse_bytes, size};
 use crate::admission::TURNED_AWAY_MAX;
-use crate::server::{Config, Server};
+use crate::server::{Certificate, Config, Server, Shown};
 use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
 use crate::session::policy::{InForce, Policy};
@@ -36,6 +36,13 @@ pub(super) struct ServeFlags {
     /// Where operators may connect (health, statistics); port 0 takes a free one.
     #[arg(long, env = "FANFARE_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
     admin_listen: SocketAddr,
+    /// File with the certificate of the server and those that vouch for it (PEM): the public door speaks TLS then, and the
+    /// operators' if others can reach it.
+    #[arg(long, env = "FANFARE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// File with the private key of the certificate (PEM).
+    #[arg(long, env = "FANFARE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Event loops [default: one per core].
     #[arg(long, env = "FANFARE_LOOPS")]
     loops: Option<usize>,
@@ -150,15 +157,17 @@ pub(super) fn run(flags: &ServeFlags) -> anyhow::Result<()> {
     let config = config(flags)?;
     // Before any thread starts, so that no signal finds the process without it.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let loops = config.loops;
+    let (loops, is_encrypted) = (config.loops, config.certificate.is_some());
     let server = Server::start(config)?;
-    eprintln!("listening on http://{}", server.address());
-    eprintln!("admin on http://{}", server.admin_address());
+    let scheme = |is_encrypted: bool| if is_encrypted { "https" } else { "http" };
+    let admin = server.admin_address();
+    eprintln!("listening on {}://{}", scheme(is_encrypted), server.address());
+    eprintln!("admin on {}://{admin}", scheme(is_encrypted && !admin.ip().is_loopback()));
     eprintln!(
         "{loops} loops, up to {} connections; end with SIGTERM or Ctrl-C",
         server.hub().limits.connections_max
     );
-    eprintln!("{}", memory(&WorstCase::of(&server.hub().limits), flags.data_dir.is_some()));
+    eprintln!("{}", memory(&WorstCase::of(&server.hub().limits, is_encrypted), flags.data_dir.is_some()));
     if let Some(signal) = signals.forever().next() {
         eprintln!("signal {signal}: draining; a second one ends at once");
     }
@@ -267,8 +276,16 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         ..Settings::default()
     };
     let data_dir = flags.data_dir.clone();
+    let certificate = certificate(flags)?.map(Shown::new);
     let (listen, admin_listen) = (flags.listen, flags.admin_listen);
-    Ok(Config { listen, admin_listen, loops, limits, settings, data_dir, demo_rate })
+    Ok(Config { listen, admin_listen, certificate, loops, limits, settings, data_dir, demo_rate })
+}
+
+/// The certificate, if the server is to have one.
+fn certificate(flags: &ServeFlags) -> anyhow::Result<Option<Certificate>> {
+    let (Some(chain), Some(key)) = (&flags.tls_cert, &flags.tls_key) else { return Ok(None) };
+    let certificate = Certificate::read(chain, key).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(Some(certificate))
 }
 
 /// The secrets of webhooks, one a line of their files, so that a new one can be told before the old one goes.

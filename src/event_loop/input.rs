@@ -84,7 +84,8 @@ impl<L: Link> EventLoop<L> {
                 Ok(count) => {
                     // A short read says that the socket is empty; edges tell when it is not. But one edge may have
                     // told of bytes and of the end behind them.
-                    connection.readable = connection.ending || count == buffer.len();
+                    connection.readable =
+                        connection.ending || count == buffer.len() || connection.link.has_more();
                     self.take_input(key, &mut buffer[..count]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

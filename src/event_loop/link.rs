@@ -17,6 +17,15 @@ pub trait Link {
     /// `WouldBlock` when nothing fits; anything else means the link is broken.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Whether another read finds something though the last one was short, which otherwise says that nothing has arrived
+    /// behind it.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// The far end takes something again: what was written and waits here goes on its way.
+    fn flush(&mut self) {}
+
     /// Says that nothing more will be written.
     fn finish(&mut self);
 

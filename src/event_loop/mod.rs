@@ -250,6 +250,9 @@ impl<L: Link> EventLoop<L> {
             return;
         }
         connection.readable |= readable;
+        if writable {
+            connection.link.flush();
+        }
         if writable && !connection.writable {
             connection.writable = true;
             connection.clock.stalled_ms = 0;

@@ -9,17 +9,18 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clock::Clock;
 use super::listener::{Listener, Refused, Reserve};
-use super::socket::TcpLink;
+use super::socket::Welcome;
 use crate::event_loop::{ConnectionId, EventLoop, Now};
 use crate::hub::Hub;
 use crate::session::request::Door;
 
 /// A loop with its poll.
-pub(super) struct Driver {
+pub(super) struct Driver<W: Welcome> {
     hub: Arc<Hub>,
     index: usize,
     poll: Poll,
-    event_loop: EventLoop<TcpLink>,
+    event_loop: EventLoop<W::Link>,
+    welcome: W,
     clock: Clock,
     listeners: Vec<Option<Listener>>,
     reserve: Reserve,
@@ -46,16 +47,17 @@ pub(super) fn new_poll() -> io::Result<(Poll, Arc<Waker>)> {
     Ok((poll, waker))
 }
 
-impl Driver {
+impl<W: Welcome> Driver<W> {
     pub(super) fn new(
         hub: Arc<Hub>,
         index: usize,
         poll: Poll,
-        event_loop: EventLoop<TcpLink>,
+        event_loop: EventLoop<W::Link>,
+        welcome: W,
         clock: Clock,
-    ) -> io::Result<Driver> {
+    ) -> io::Result<Driver<W>> {
         let (listeners, reserve) = (Vec::new(), Reserve::new());
-        Ok(Driver { hub, index, poll, event_loop, clock, listeners, reserve, drain_end_ms: None })
+        Ok(Driver { hub, index, poll, event_loop, welcome, clock, listeners, reserve, drain_end_ms: None })
     }
 
     /// Accepts connections of `socket` too.
@@ -180,7 +182,7 @@ impl Driver {
                             // then the connection ends by its deadline.
                             let interests = Interest::READABLE | Interest::WRITABLE;
                             let _ = registry.register(&mut stream, Token(id.0 as usize), interests);
-                            TcpLink::new(stream)
+                            self.welcome.link(listener.door, stream)
                         });
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -191,7 +193,10 @@ impl Driver {
                     Err(error) => {
                         self.hub.counters.fail_to_accept();
                         let refused = match is_out_of_descriptors(&error) {
-                            true => self.reserve.turn_away(&listener.socket, now.mono_ms),
+                            true => {
+                                let is_plain = self.welcome.is_plain(listener.door);
+                                self.reserve.turn_away(&listener.socket, is_plain, now.mono_ms)
+                            }
                             false => Refused::Nobody,
                         };
                         match refused {

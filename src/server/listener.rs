@@ -97,8 +97,9 @@ impl Reserve {
         Reserve { file: spare(), said_ms: None }
     }
 
-    /// Lets in whoever waits at `listener`, to say that there is no place.
-    pub(super) fn turn_away(&mut self, listener: &TcpListener, now_ms: u64) -> Refused {
+    /// Lets in whoever waits at `listener`, to say that there is no place; if that could not be understood, since nothing is
+    /// encrypted yet, without a word.
+    pub(super) fn turn_away(&mut self, listener: &TcpListener, is_plain: bool, now_ms: u64) -> Refused {
         if self.said_ms.is_none_or(|said_ms| SAY_EVERY_MS <= now_ms - said_ms) {
             self.said_ms = Some(now_ms);
             eprintln!("no descriptor is left: new connections are refused until others have ended");
@@ -109,7 +110,9 @@ impl Reserve {
                 drop(file);
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        refuse(stream, now_ms);
+                        if is_plain {
+                            refuse(stream, now_ms);
+                        }
                         Refused::One
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => Refused::All,
@@ -190,11 +193,11 @@ mod tests {
         let mut client = std::net::TcpStream::connect(address).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let mut reserve = Reserve::new();
-        assert_eq!(reserve.turn_away(&listener.socket, 1000), Refused::One);
-        assert_eq!(reserve.turn_away(&listener.socket, 1000), Refused::All);
+        assert_eq!(reserve.turn_away(&listener.socket, true, 1000), Refused::One);
+        assert_eq!(reserve.turn_away(&listener.socket, true, 1000), Refused::All);
         reserve.file = None;
-        assert_eq!(reserve.turn_away(&listener.socket, 1000), Refused::Nobody);
-        assert_eq!(reserve.turn_away(&listener.socket, 1000), Refused::All, "it has one again");
+        assert_eq!(reserve.turn_away(&listener.socket, true, 1000), Refused::Nobody);
+        assert_eq!(reserve.turn_away(&listener.socket, true, 1000), Refused::All, "it has one again");
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");

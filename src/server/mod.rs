@@ -6,6 +6,7 @@ mod driver;
 mod listener;
 mod socket;
 mod stand_in;
+mod tls;
 mod watchdog;
 
 use std::io;
@@ -16,8 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
+use mio::net::TcpListener;
 
 pub use clock::Clock;
+pub use tls::{Certificate, CertificateError, Shown};
 
 use crate::engine::Engine;
 use crate::event_loop::EventLoop;
@@ -31,7 +34,9 @@ use crate::sync::or_abort;
 use crate::words::cursor::Epoch;
 use crate::words::limits::Limits;
 use driver::Driver;
+use socket::{Plain, Welcome};
 use stand_in::StandIn;
+use tls::Secure;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -40,6 +45,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators may connect; port 0 takes a free one.
     pub admin_listen: SocketAddr,
+    /// The certificate of the public door, and of the operators' if that is not on a loopback address; nothing to speak
+    /// without encryption.
+    pub certificate: Option<Shown>,
     /// Event loops, at least one.
     pub loops: usize,
     /// Every bound.
@@ -50,6 +58,14 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Events a second of the bundled real ones to publish in a circle; 0 for none.
     pub demo_rate: u32,
+}
+
+/// What the loops are made of.
+struct Sockets {
+    polls: Vec<mio::Poll>,
+    /// One a loop.
+    listeners: Vec<TcpListener>,
+    admin: Vec<TcpListener>,
 }
 
 /// A server that runs until it is drained.
@@ -107,23 +123,13 @@ impl Server {
             engine,
         };
         server.others.push(spawn("notifications".into(), move || worker.run())?);
-        let mut admin = Some(admin);
-        for (index, ((poll, _), listener)) in polls.into_iter().zip(listeners).enumerate() {
-            let (hub, settings) = (Arc::clone(&server.hub), Arc::clone(&settings));
-            let event_loop = EventLoop::new(hub, settings, index, clock.now());
-            let mut driver = Driver::new(Arc::clone(&server.hub), index, poll, event_loop, clock)?;
-            server.stand_in.watch(index, Door::Public, &listener)?;
-            driver.listen(listener, Door::Public)?;
-            for listener in admin.take().into_iter().flatten() {
-                server.stand_in.watch(index, Door::Admin, &listener)?;
-                driver.listen(listener, Door::Admin)?;
+        let sockets = Sockets { polls: polls.into_iter().map(|(poll, _)| poll).collect(), listeners, admin };
+        match config.certificate {
+            None => server.start_loops(sockets, &settings, clock, &Plain)?,
+            Some(shown) => {
+                let admin = !admin_address.ip().is_loopback();
+                server.start_loops(sockets, &settings, clock, &Secure { shown, admin })?;
             }
-            let hub = Arc::clone(&server.hub);
-            let run = move || {
-                driver.run();
-                hub.desks()[index].retire();
-            };
-            server.loops.push(spawn(format!("loop-{index}"), run)?);
         }
         let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
         let stand_in = Arc::clone(&server.stand_in);
@@ -135,6 +141,38 @@ impl Server {
             server.others.push(spawn("demo".into(), run)?);
         }
         Ok(server)
+    }
+
+    /// Starts one loop for each poll and public listener; the first has the operators' as well.
+    fn start_loops<W>(
+        &mut self,
+        sockets: Sockets,
+        settings: &Arc<Settings>,
+        clock: Clock,
+        welcome: &W,
+    ) -> anyhow::Result<()>
+    where
+        W: Welcome<Link: Send> + Clone + Send + 'static,
+    {
+        let mut admin = Some(sockets.admin);
+        for (index, (poll, listener)) in sockets.polls.into_iter().zip(sockets.listeners).enumerate() {
+            let hub = Arc::clone(&self.hub);
+            let event_loop = EventLoop::new(Arc::clone(&hub), Arc::clone(settings), index, clock.now());
+            let mut driver = Driver::new(Arc::clone(&hub), index, poll, event_loop, welcome.clone(), clock)?;
+            let admin = admin.take().into_iter().flatten().map(|listener| (listener, Door::Admin));
+            for (listener, door) in std::iter::once((listener, Door::Public)).chain(admin) {
+                if welcome.is_plain(door) {
+                    self.stand_in.watch(index, door, &listener)?;
+                }
+                driver.listen(listener, door)?;
+            }
+            let run = move || {
+                driver.run();
+                hub.desks()[index].retire();
+            };
+            self.loops.push(spawn(format!("loop-{index}"), run)?);
+        }
+        Ok(())
     }
 
     /// Where everybody may connect.

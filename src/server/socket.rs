@@ -8,6 +8,7 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::event_loop::Link;
+use crate::session::request::Door;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -66,6 +67,34 @@ fn prepare(listener: &SockRef<'_>, stall_max: Duration) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = stall_max;
+}
+
+/// Makes links of the connections that listeners accept.
+pub(super) trait Welcome {
+    /// What it makes.
+    type Link: Link;
+
+    /// The link of a connection that came in by `door`.
+    fn link(&self, door: Door, stream: TcpStream) -> Self::Link;
+
+    /// Whether a client at that door would understand an answer that is not encrypted.
+    fn is_plain(&self, door: Door) -> bool;
+}
+
+/// Nobody is encrypted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain;
+
+impl Welcome for Plain {
+    type Link = TcpLink;
+
+    fn link(&self, _: Door, stream: TcpStream) -> TcpLink {
+        TcpLink::new(stream)
+    }
+
+    fn is_plain(&self, _: Door) -> bool {
+        true
+    }
 }
 
 /// A TCP connection.

@@ -35,7 +35,7 @@ struct Place {
 }
 
 impl StandIn {
-    /// From now on `listener` is answered when the loop `loop_index` does not.
+    /// From now on `listener`, whose connections are not encrypted, is answered when the loop `loop_index` does not.
     ///
     /// # Errors
     /// When the system has no descriptor for it.

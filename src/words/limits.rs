@@ -383,6 +383,9 @@ pub const LAST_LOOKS_MAX: usize = 65_536;
 /// `overloaded`.
 pub const PUBLISHERS_MAX: usize = 256;
 
+/// Bytes that wait for the socket of an encrypted connection, before they are encrypted.
+pub const TLS_PENDING_BYTES_MAX: usize = 32 << 10;
+
 /// Submissions that the sequencer takes in one step.
 pub const STEP_SUBMISSIONS_MAX: usize = 256;
 

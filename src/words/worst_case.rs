@@ -1,6 +1,8 @@
 //! What the bounds imply: how much memory a server can take at most.
 
-use super::limits::{CONFLATE_KEPT_MAX, FILTER_WORDS_MAX, LABEL_BYTES_MAX, Limits, READ_BUFFER_BYTES};
+use super::limits::{
+    CONFLATE_KEPT_MAX, FILTER_WORDS_MAX, LABEL_BYTES_MAX, Limits, READ_BUFFER_BYTES, TLS_PENDING_BYTES_MAX,
+};
 
 /// Bytes that a server can take at most, by what for. What the kernel keeps for sockets comes to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +23,9 @@ pub struct WorstCase {
 }
 
 impl WorstCase {
-    /// Of a server with these bounds.
+    /// Of a server with these bounds, whose connections are encrypted or not.
     #[must_use]
-    pub fn of(limits: &Limits) -> WorstCase {
+    pub fn of(limits: &Limits, is_encrypted: bool) -> WorstCase {
         let Limits { event_bytes_max, body_bytes_max, head_bytes_max, .. } = *limits;
         let event_bytes = event_bytes_max as u64 + EVENT_REST_BYTES;
         let retained =
@@ -33,12 +35,13 @@ impl WorstCase {
         let output = limits.answers_bytes_high as u64 + event_bytes;
         let state = limits.subscriptions_max as u64 * SUBSCRIPTION_BYTES + limits.filter_bytes_max as u64;
         let kept = CONFLATE_KEPT_MAX as u64 * KEPT_BYTES;
+        let tls = if is_encrypted { TLS_PENDING_BYTES_MAX as u64 + TLS_BYTES } else { 0 };
         WorstCase {
             log: retained + SEGMENTS_BEYOND * SEGMENT_EVENTS * event_bytes,
             queue: limits.ingest_bytes_max as u64,
             keys: limits.idempotency_keys_max as u64 * KEY_BYTES,
             notifications: limits.notification_bytes_max,
-            connection: CONNECTION_BYTES + input + output + state + kept,
+            connection: CONNECTION_BYTES + input + output + state + kept + tls,
             connections: limits.connections_max.saturating_add(limits.admin_connections_max) as u64,
         }
     }
@@ -70,6 +73,9 @@ const KEY_BYTES: u64 = 250;
 /// An event that is kept for a slow stream: its number, and the gap that it gets instead if it leaves the log before.
 const KEPT_BYTES: u64 = 80;
 
+/// An encrypted connection: a record that has come in part, what was in the one before it, and the keys.
+const TLS_BYTES: u64 = 48 << 10;
+
 /// A connection at rest, with its place in the lists of its loop.
 const CONNECTION_BYTES: u64 = 512;
 
@@ -82,13 +88,13 @@ mod tests {
     #[test]
     fn each_bound_counts_where_it_belongs() {
         let limits = Limits::default();
-        let worst = WorstCase::of(&limits);
+        let worst = WorstCase::of(&limits, false);
         assert!(limits.retain_bytes as u64 <= worst.log && worst.log < 512 << 20, "{worst:?}");
         assert_eq!(worst.queue, 32 << 20);
         assert_eq!(worst.connections, 100_064);
         assert!((1 << 20..3 << 20).contains(&worst.connection), "{worst:?}");
         let check = |changed: Limits, pick: fn(&WorstCase) -> u64, expected: bool| {
-            assert_eq!(pick(&worst) < pick(&WorstCase::of(&changed)), expected, "{changed:?}");
+            assert_eq!(pick(&worst) < pick(&WorstCase::of(&changed, false)), expected, "{changed:?}");
         };
         check(Limits { filter_bytes_max: 1 << 20, ..limits.clone() }, |worst| worst.connection, true);
         check(Limits { answers_bytes_high: 1 << 20, ..limits.clone() }, |worst| worst.connection, true);
@@ -96,11 +102,12 @@ mod tests {
         check(Limits { retain_bytes: 1 << 30, ..limits.clone() }, |worst| worst.log, true);
         check(Limits { retain_bytes: 1 << 30, ..limits.clone() }, |worst| worst.connection, false);
         check(Limits { connections_max: 200_000, ..limits.clone() }, WorstCase::total, true);
+        assert!(worst.connection < WorstCase::of(&limits, true).connection);
     }
 
     #[test]
     fn bounds_beyond_all_measure_do_not_wrap() {
         let limits = Limits { connections_max: usize::MAX / 2, ..Limits::default() };
-        assert_eq!(WorstCase::of(&limits).total(), u64::MAX);
+        assert_eq!(WorstCase::of(&limits, false).total(), u64::MAX);
     }
 }

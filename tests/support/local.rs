@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fanfare::hub::Hub;
 use fanfare::notify::Notifications;
-use fanfare::server::{Config, Server};
+use fanfare::server::{Config, Server, Shown};
 use fanfare::session::settings::Settings;
 use fanfare::words::limits::Limits;
 
@@ -36,6 +36,16 @@ impl LocalServer {
 
     /// Starts a server that is not set as usual.
     pub(crate) fn start_with_settings(limits: Limits, loops: usize, settings: Settings) -> LocalServer {
+        LocalServer::start_shown(limits, loops, settings, None)
+    }
+
+    /// Starts a server that shows a certificate, if one is given.
+    pub(crate) fn start_shown(
+        limits: Limits,
+        loops: usize,
+        settings: Settings,
+        certificate: Option<Shown>,
+    ) -> LocalServer {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let limits = Limits {
             // Nobody waits for the end of a test's server.
@@ -47,6 +57,7 @@ impl LocalServer {
         let config = Config {
             listen: anywhere,
             admin_listen: anywhere,
+            certificate,
             loops,
             limits,
             settings,
