@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use fanfare::session::settings::Settings;
@@ -108,8 +109,12 @@ fn open_narrow(server: &LocalServer, transport: Transport, policy: &str) -> Stre
     Stream::open_over(connect_narrow(server.public), transport, &query, "")
 }
 
+/// Taken for writing by the test that looks at the memory of the whole process.
+static ALONE: RwLock<()> = RwLock::new(());
+
 #[test]
 fn a_stalled_client_accounts_for_everything_by_what_it_received_and_its_gaps() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let tight = Limits { retain_events: 64, retain_bytes: 1 << 20, ..Limits::default() };
     for transport in TRANSPORTS {
         for (policy, limits, cause) in [
@@ -148,6 +153,7 @@ fn a_stalled_client_accounts_for_everything_by_what_it_received_and_its_gaps() {
 
 #[test]
 fn a_client_that_is_cut_off_behind_a_skipped_gap_has_lost_nothing() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let server = LocalServer::start(Limits::default());
     let stream = connect_narrow(server.public);
     let mut sse = Sse::open_over(stream, "/events?channel=t:a&on_slow=latest", "");
@@ -172,6 +178,7 @@ fn a_client_that_is_cut_off_behind_a_skipped_gap_has_lost_nothing() {
 
 #[test]
 fn a_client_that_wants_to_be_closed_is_told_where_to_come_back() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let limits = Limits {
         slow_max: Duration::from_millis(200),
         // Here it takes its time to read our last words.
@@ -212,6 +219,7 @@ fn a_client_that_wants_to_be_closed_is_told_where_to_come_back() {
 
 #[test]
 fn a_client_that_takes_not_even_our_last_words_is_let_go() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let slow_max = Duration::from_millis(100);
     let server = LocalServer::start(Limits { slow_max, linger_max: slow_max, ..Limits::default() });
     let stalled = open_narrow(&server, Transport::WebSocket, "close");
@@ -224,6 +232,7 @@ fn a_client_that_takes_not_even_our_last_words_is_let_go() {
 
 #[test]
 fn a_client_that_is_too_far_behind_is_closed_as_soon_as_it_takes_bytes() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let limits = [
         Limits { lag_events_max: Some(100), slow_max: PATIENCE, ..Limits::default() },
         Limits { lag_age_max: Some(Duration::from_millis(1)), slow_max: PATIENCE, ..Limits::default() },
@@ -242,6 +251,7 @@ fn a_client_that_is_too_far_behind_is_closed_as_soon_as_it_takes_bytes() {
 
 #[test]
 fn whoever_reads_is_not_thinned_out_however_much_it_asks_for() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let server = LocalServer::start(Limits { conflate_events_max: 0, ..Limits::default() });
     let published = flood(&server, 16, |_, _| ());
     for transport in TRANSPORTS {
@@ -253,6 +263,7 @@ fn whoever_reads_is_not_thinned_out_however_much_it_asks_for() {
 
 #[test]
 fn stalled_clients_cost_a_frame_each_and_no_more() {
+    let _alone = ALONE.write().unwrap_or_else(PoisonError::into_inner);
     let limits = Limits { retain_events: 64, retain_bytes: 1 << 20, ..Limits::default() };
     let server = LocalServer::start(limits);
     let mut healthy = Stream::open(Transport::WebSocket, server.public, "t:a", "");
@@ -271,6 +282,7 @@ fn stalled_clients_cost_a_frame_each_and_no_more() {
 
 #[test]
 fn policies_are_chosen_by_query_by_command_and_by_the_server() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let settings = Settings { on_slow: OnSlow::Latest, ..Settings::default() };
     let server = LocalServer::start_with_settings(Limits::default(), 2, settings);
     let shown = |user: &str| {
@@ -327,6 +339,7 @@ fn policies_are_chosen_by_query_by_command_and_by_the_server() {
 
 #[test]
 fn who_is_furthest_behind_is_listed_first() {
+    let _beside_others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let server = LocalServer::start(Limits::default());
     let mut healthy = Stream::open(Transport::WebSocket, server.public, "t:a", "");
     let first = open_narrow(&server, Transport::Sse, "gap");
