@@ -1,7 +1,8 @@
 //! One subscriber's account: what it received, what it was told it would not receive, and what was wrong.
 //!
-//! # Contract       in the ordinary case an event costs two comparisons and two stores; all else goes to `Exceptions`
-//! # Invariants     `received` counts events of this run once each, none of them inside a told gap
+//! # Contract       in the ordinary case an event costs three comparisons and two stores; all else goes to `Exceptions`
+//! # Invariants     `received` counts events of this run once each, none of them inside a told gap; of a range that was
+//!   thinned out those count that were kept
 //! # Bounds         gaps, suspicions and notes are bounded per subscriber; behind the bound of gaps the account says so
 
 use serde::Serialize;
@@ -13,14 +14,18 @@ pub(crate) struct Account {
     cursor: u64,
     /// Events of this run received, once each.
     received: u64,
+    /// The end of a range that was thinned out, while what was kept of it may still come; 0 otherwise.
+    thinned_to: u64,
     exceptions: Option<Box<Exceptions>>,
 }
 
 /// What most subscribers never have.
 #[derive(Debug, Default)]
 pub(crate) struct Exceptions {
-    /// The gaps it was told, ascending.
+    /// The gaps it was told, ascending, of which nothing will come.
     pub(crate) gaps: Vec<Gap>,
+    /// The ranges that were thinned out for it, ascending.
+    pub(crate) thinned: Vec<Thinned>,
     /// Ranges in which it did not get an event that others got; both ends were received.
     pub(crate) suspicions: Vec<(u64, u64)>,
     /// Deliveries that were wrong.
@@ -42,6 +47,30 @@ pub(crate) struct Gap {
     pub(crate) cause: String,
     /// How many events of the subscriber's channels are in it, if the server could tell.
     pub(crate) matched: Option<u64>,
+}
+
+/// A range of which the server said that it leaves events out, and that the others follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Thinned {
+    /// The first number.
+    pub(crate) from: u64,
+    /// The last one.
+    pub(crate) to: u64,
+    /// How many of the subscriber's events the server left out; nothing if the subscriber was cut off amid what was kept,
+    /// since it then gets the rest in full.
+    pub(crate) left_out: Option<u64>,
+    /// Events of the range that came.
+    pub(crate) kept: u64,
+    /// Events that had been kept, but were overtaken before they could be sent, as was told of each.
+    pub(crate) overtaken: u64,
+    /// The last event that came or was overtaken, 0 if none did.
+    pub(crate) newest: u64,
+}
+
+impl Thinned {
+    fn holds(&self, sequence: u64) -> bool {
+        (self.from..=self.to).contains(&sequence)
+    }
 }
 
 /// Wrong deliveries by kind.
@@ -79,8 +108,10 @@ impl Account {
     /// `first` says that no other subscriber had it yet.
     pub(crate) fn event(&mut self, sequence: u64, previous: u64, first: bool) {
         if self.cursor < sequence {
-            if self.cursor < previous {
-                self.suspect(sequence);
+            if self.thinned_to != 0 {
+                self.follow_thinned(sequence, previous);
+            } else if self.cursor < previous {
+                self.suspect(self.cursor, sequence);
             }
             self.cursor = sequence;
             self.received += 1;
@@ -105,27 +136,48 @@ impl Account {
         self.cursor = self.cursor.max(sequence);
     }
 
-    /// The server says what will not come.
+    /// The server says what will not come, or of what some will not.
     pub(crate) fn gap(&mut self, gap: Gap) {
-        if gap.from <= self.cursor || gap.to < gap.from {
+        let (from, to) = (gap.from, gap.to);
+        if from <= self.cursor || to < from {
             let cursor = self.cursor;
-            let (from, to) = (gap.from, gap.to);
-            self.fault(
-                |faults| &mut faults.contradicted,
-                || format!("a gap {from} to {to} was told when {cursor} was already reached"),
-            );
+            self.nonsense(format!("a gap {from} to {to} was told when {cursor} was already reached"));
         }
-        let from = gap.from.max(self.cursor + 1);
-        if gap.to < from {
+        let is_thinned = gap.cause == THINNED;
+        if from <= self.thinned_to && self.cursor < from {
+            if !is_thinned && from == to {
+                return self.note_overtaken(from);
+            }
+            let end = self.thinned_to;
+            self.nonsense(format!("a gap {from} to {to} was told amid what was kept up to {end}"));
+        }
+        self.thinned_to = 0;
+        let from = from.max(self.cursor + 1);
+        if to < from {
             return;
         }
-        self.cursor = gap.to;
+        if is_thinned {
+            return self.thin(from, to, gap.matched);
+        }
+        self.cursor = to;
         let exceptions = self.exceptions.get_or_insert_default();
         if exceptions.gaps.len() < GAPS_MAX {
             exceptions.gaps.push(Gap { from, ..gap });
         } else {
             exceptions.gaps_overflowed = true;
         }
+    }
+
+    /// The connection is gone: what was kept of a range and has not come is now nothing special, and what comes behind the
+    /// cursor comes in full.
+    pub(crate) fn cut(&mut self) {
+        let cursor = self.cursor;
+        let is_cut = cursor < self.thinned_to;
+        if let Some(thinned) = self.thinned().filter(|_| is_cut) {
+            thinned.to = cursor;
+            thinned.left_out = None;
+        }
+        self.thinned_to = 0;
     }
 
     /// An event came that is not what it should be.
@@ -148,9 +200,63 @@ impl Account {
         self.fault(|faults| &mut faults.contradicted, || what);
     }
 
+    fn thin(&mut self, from: u64, to: u64, left_out: Option<u64>) {
+        self.cursor = from - 1;
+        self.thinned_to = to;
+        if left_out.is_none_or(|left_out| left_out == 0) {
+            self.nonsense(format!("{from} to {to} was thinned out, but {left_out:?} events were left out"));
+        }
+        let exceptions = self.exceptions.get_or_insert_default();
+        if exceptions.thinned.len() < GAPS_MAX {
+            exceptions.thinned.push(Thinned { from, to, left_out, kept: 0, overtaken: 0, newest: 0 });
+        } else {
+            exceptions.gaps_overflowed = true;
+        }
+    }
+
+    /// An event comes in or behind a range that was thinned out.
+    #[cold]
+    fn follow_thinned(&mut self, sequence: u64, previous: u64) {
+        if sequence <= self.thinned_to {
+            if let Some(thinned) = self.thinned() {
+                thinned.kept += 1;
+                thinned.newest = sequence;
+            }
+            return;
+        }
+        // Up to there nothing is missing that was not left out.
+        let reached = self.cursor.max(std::mem::take(&mut self.thinned_to));
+        if reached < previous {
+            self.suspect(reached, sequence);
+        }
+    }
+
+    /// An event that had been kept will not come after all.
+    fn note_overtaken(&mut self, sequence: u64) {
+        if let Some(thinned) = self.thinned() {
+            thinned.overtaken += 1;
+            thinned.newest = sequence;
+        }
+        self.cursor = sequence;
+    }
+
+    /// The range of which what was kept may still come.
+    fn thinned(&mut self) -> Option<&mut Thinned> {
+        let to = self.thinned_to;
+        self.exceptions.as_mut()?.thinned.last_mut().filter(|thinned| thinned.to == to)
+    }
+
     fn late(&mut self, sequence: u64, first: bool) {
         let exceptions = self.exceptions.get_or_insert_default();
-        if exceptions.gaps.iter().any(|gap| (gap.from..=gap.to).contains(&sequence)) {
+        if let Some(thinned) = exceptions.thinned.iter().find(|thinned| thinned.holds(sequence)) {
+            if thinned.newest == sequence {
+                self.fault(|faults| &mut faults.repeated, || format!("event {sequence} came again"));
+            } else {
+                self.nonsense(format!(
+                    "event {sequence} came out of a range that was thinned out, behind a later one"
+                ));
+            }
+        } else if exceptions.gaps.iter().any(|gap| (gap.from..=gap.to).contains(&sequence)) {
             self.fault(
                 |faults| &mut faults.contradicted,
                 || format!("event {sequence} came out of a told gap"),
@@ -164,8 +270,8 @@ impl Account {
         }
     }
 
-    fn suspect(&mut self, sequence: u64) {
-        let range = (self.cursor, sequence);
+    fn suspect(&mut self, before: u64, sequence: u64) {
+        let range = (before, sequence);
         let exceptions = self.exceptions.get_or_insert_default();
         if exceptions.suspicions.len() < SUSPICIONS_MAX {
             exceptions.suspicions.push(range);
@@ -211,6 +317,9 @@ impl Faults {
     }
 }
 
+/// The cause of a gap of which some events follow.
+pub(crate) const THINNED: &str = "skipped";
+
 /// A slow subscriber has one gap per lap of the server's log.
 const GAPS_MAX: usize = 65_536;
 /// Enough to name what was lost; the count comes from elsewhere.
@@ -227,6 +336,9 @@ mod tests {
         /// An event with the one before it on its channel, seen first by this subscriber or not.
         Event(u64, u64, bool),
         Told(u64, u64),
+        /// A range of which so many events are left out.
+        Thin(u64, u64, u64),
+        Cut,
         Settle(u64),
         Foreign(u64),
     }
@@ -240,6 +352,10 @@ mod tests {
                 Told(from, to) => {
                     account.gap(Gap { from, to, cause: "lapped".to_owned(), matched: None });
                 }
+                Thin(from, to, left_out) => {
+                    account.gap(Gap { from, to, cause: THINNED.to_owned(), matched: Some(left_out) });
+                }
+                Cut => account.cut(),
                 Settle(sequence) => account.settle(sequence),
                 Foreign(sequence) => account.foreign(sequence),
             }
@@ -288,6 +404,42 @@ mod tests {
         let exceptions = account.exceptions().expect("a suspicion");
         assert_eq!(exceptions.suspicions, [(5, 8)]);
         assert_eq!(exceptions.faults.total(), 0);
+    }
+
+    #[test]
+    fn of_a_range_that_was_thinned_out_what_was_kept_comes_ascending_and_once() {
+        let none = Faults::default();
+        let repeated = Faults { repeated: 1, ..none };
+        let contradicted = Faults { contradicted: 1, ..none };
+        let thin = Thin(6, 9, 2);
+        check(&[Event(5, 0, true), thin], 5, 1, none);
+        check(
+            &[Event(5, 0, true), thin, Event(7, 6, false), Event(9, 8, false), Event(10, 9, true)],
+            10,
+            4,
+            none,
+        );
+        check(&[thin, Event(9, 8, false), Thin(10, 12, 2), Event(12, 11, false)], 12, 2, none);
+        check(&[thin, Event(7, 6, false), Event(7, 6, false)], 7, 1, repeated);
+        check(&[thin, Event(9, 8, false), Event(7, 6, false)], 9, 1, contradicted);
+        check(&[thin, Event(9, 8, false), Event(10, 9, true), Event(8, 7, false)], 10, 2, contradicted);
+        check(&[thin, Event(7, 6, false), Thin(8, 12, 2)], 7, 1, contradicted);
+        check(&[thin, Event(7, 6, false), Told(8, 12)], 12, 1, contradicted);
+        check(&[Event(7, 0, true), thin], 7, 1, contradicted);
+        check(&[Thin(6, 9, 0)], 5, 0, contradicted);
+        // Overtaken before it could be sent; and one that was cut off, which then gets everything.
+        check(&[thin, Told(7, 7), Event(9, 8, false)], 9, 1, none);
+        check(&[thin, Event(7, 6, false), Cut, Event(8, 7, false), Event(9, 8, false)], 9, 3, none);
+        check(&[thin, Cut, thin, Event(9, 8, false)], 9, 1, none);
+    }
+
+    #[test]
+    fn what_is_left_out_is_no_suspicion_and_what_is_missing_behind_it_is() {
+        let suspicions = |steps: &[Step]| account(steps).exceptions().map(|one| one.suspicions.clone());
+        let thin = Thin(6, 9, 2);
+        assert_eq!(suspicions(&[thin, Event(7, 6, false), Event(10, 9, false)]), Some(vec![]));
+        assert_eq!(suspicions(&[thin, Event(9, 8, false), Event(12, 11, false)]), Some(vec![(9, 12)]));
+        assert_eq!(suspicions(&[thin, Event(7, 6, false), Cut, Event(9, 8, false)]), Some(vec![(7, 9)]));
     }
 
     #[test]

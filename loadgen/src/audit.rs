@@ -1,6 +1,7 @@
 //! After the run: the publishers' record against what every subscriber received.
 //!
-//! # Contract       a subscriber must have received every accepted event of its channel that lies in no gap it was told
+//! # Contract       a subscriber must have received every accepted event of its channel that lies in no gap it was told;
+//! of a range that was thinned out as many as were not left out, and the newest
 //! # Why counting   each delivery was compared with the witness of its loop, each witness is compared with the record
 //! here, and each account counts an event once: a subscriber's events are a part of the expected ones, and so all of
 //! them if there are as many
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::account::{Account, Exceptions, Faults, Gap};
+use crate::account::{Account, Exceptions, Faults, Gap, THINNED, Thinned};
 use crate::histogram::Latency;
 use crate::options::Verify;
 use crate::plan::{Plan, Seat};
@@ -42,7 +43,7 @@ pub(crate) struct Audit {
     pub(crate) gaps_of_slow: u64,
     /// Deliveries in those.
     pub(crate) in_gaps_of_slow: u64,
-    /// Gaps whose `matched` is not the number of events of the channel in them.
+    /// Gaps whose `matched` is not the number of events of the channel in them, or of those that were left out.
     pub(crate) wrong_matched: u64,
     /// The first gaps told, with their subscriber.
     pub(crate) gap_samples: Vec<GapSample>,
@@ -188,11 +189,15 @@ impl Audit {
             in_gaps += count;
             self.note_gap(ledger, seat, gap, count);
         }
+        for thinned in &exceptions.thinned {
+            in_gaps += self.weigh_thinned(ledger, seat, thinned);
+        }
+        let gaps = (exceptions.gaps.len() + exceptions.thinned.len()) as u64;
         if seat.slow {
-            self.gaps_of_slow += exceptions.gaps.len() as u64;
+            self.gaps_of_slow += gaps;
             self.in_gaps_of_slow += in_gaps;
         } else {
-            self.gaps += exceptions.gaps.len() as u64;
+            self.gaps += gaps;
             self.in_gaps += in_gaps;
         }
         let expected = numbers.len() as u64 - in_gaps;
@@ -235,8 +240,40 @@ impl Audit {
                 seat.id, gap.from, gap.to
             ));
         }
+        self.sample(seat, || gap.clone());
+    }
+
+    /// How many events of a range that was thinned out the subscriber need not have.
+    fn weigh_thinned(&mut self, ledger: &Ledger, seat: &Seat, thinned: &Thinned) -> u64 {
+        let Thinned { from, to, left_out, kept, overtaken, newest } = *thinned;
+        self.sample(seat, || Gap { from, to, cause: THINNED.to_owned(), matched: left_out });
+        let numbers = &ledger.channels[seat.channel as usize];
+        let missing = count_within(numbers, from, to).saturating_sub(kept);
+        let Some(left_out) = left_out.filter(|_| ledger.is_complete) else { return missing };
+        let told = left_out + overtaken;
+        if missing < told {
+            self.wrong_matched += 1;
+            self.fail(SAMPLES_MAX, || {
+                format!(
+                    "subscriber {} was told that {told} of its events from {from} to {to} do not come; {missing} did not",
+                    seat.id
+                )
+            });
+        }
+        let last = numbers[..numbers.partition_point(|number| *number <= to)].last();
+        if missing == told && last.is_some_and(|last| from <= *last && *last != newest) {
+            self.faults.contradicted += 1;
+            self.fail(SAMPLES_MAX, || {
+                format!("subscriber {} did not get the newest of its events from {from} to {to}", seat.id)
+            });
+        }
+        missing.min(told)
+    }
+
+    /// Keeps a gap to be shown, if there is room.
+    fn sample(&mut self, seat: &Seat, gap: impl FnOnce() -> Gap) {
         if self.gap_samples.len() < SAMPLES_MAX {
-            self.gap_samples.push(GapSample { subscriber: seat.id, gap: gap.clone() });
+            self.gap_samples.push(GapSample { subscriber: seat.id, gap: gap() });
         }
     }
 
@@ -265,7 +302,12 @@ fn count_within(numbers: &[u64], from: u64, to: u64) -> u64 {
 /// The first lost events by number, found among those that nobody on the loop had, those that others had in
 /// between, and those behind the last that was received.
 fn name_lost(numbers: &[u64], witness: &Witness, account: &Account, exceptions: &Exceptions) -> String {
-    let told = |number: u64| exceptions.gaps.iter().any(|gap| (gap.from..=gap.to).contains(&number));
+    let told = |number: u64| {
+        let mut gaps = exceptions.gaps.iter().map(|gap| (gap.from, gap.to));
+        let mut thinned = exceptions.thinned.iter().map(|thinned| (thinned.from, thinned.to));
+        let holds = |(from, to): (u64, u64)| (from..=to).contains(&number);
+        gaps.any(holds) || thinned.any(holds)
+    };
     let skipped = |number: u64| exceptions.suspicions.iter().any(|(a, b)| *a < number && number < *b);
     let is_lost = |number: &&u64| {
         let missing = account.cursor() < **number || witness.entry(**number).is_none() || skipped(**number);

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::compare::CompareFlags;
 use crate::counting::CountFlags;
-use crate::options::{Interval, Rate, Size, SourceRange, Transports, Verify, Via};
+use crate::options::{Interval, OnSlow, Rate, Size, SourceRange, Transports, Verify, Via};
 use crate::side_by_side::options::SideBySideFlags;
 
 /// Drives a Fanfare server with load and tells latency one can trust.
@@ -165,6 +165,9 @@ pub(crate) struct RunFlags {
     /// and reported apart
     #[arg(long, env = "LOADGEN_SLOW", value_name = "N", default_value_t = 0, help_heading = "Shape")]
     pub(crate) slow: u32,
+    /// What subscribers ask the server to do when they are slow: gap, latest or close; as the server is set unless given
+    #[arg(long, env = "LOADGEN_ON_SLOW", value_name = "gap|latest|close", help_heading = "Shape")]
+    pub(crate) on_slow: Option<OnSlow>,
     /// Subscribers per second that are cut off and resume by cursor, each time over the other transport
     #[arg(long, env = "LOADGEN_RESUME_CHURN", value_name = "RATE", help_heading = "Shape")]
     pub(crate) resume_churn: Option<Rate>,
@@ -262,7 +265,8 @@ time it was really sent; ack is the answer to a publish minus its sending; span 
 subscriber's receipt of one event; handshake is from connecting to the open stream; send lag is how late the \
 generator itself was.
 
-A gap that the server tells is counted, and what lies in it is not expected. A loss without a gap, a repeat, a \
+A gap that the server tells is counted, and what lies in it is not expected; where it says that some follow \
+(`--on-slow latest`), as many must come as were not left out, the newest among them. A loss without a gap, a repeat, a \
 change of order or of content, or the delivery of an event whose publish was refused fails the run.";
 
 const AFTER_RUN: &str = "\
@@ -271,6 +275,8 @@ Examples:
   loadgen run ws://127.0.0.1:8080 -c 5k --transport ws:50,sse:50 -R 1k/s -s corpus -d 1m
   loadgen run http://127.0.0.1:8080 -c 1000 -R max                    what the server can fan out at all
   loadgen run http://127.0.0.1:8080 -c 500 --resume-churn 50/s        every event once, in order, across reconnects
+  loadgen run http://127.0.0.1:8080 -c 1000 --slow 100 --on-slow latest -R 1k/s -s 4000 -d 1m
+                                                                      a tenth stands still for a minute
   loadgen run http://127.0.0.1:8080 -c 20000 --source-ip 127.0.0.2..9 --hold -d 5m
                                                                       idle connections
 Exit codes:

@@ -106,10 +106,16 @@ pub(crate) fn write_publish(target: &Target, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// Appends the request that opens an event stream of `channel`, from behind `cursor` if there is one.
-pub(crate) fn write_event_stream(target: &Target, channel: &str, cursor: Option<&str>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"GET /events?channel=");
-    push_query_value(out, channel);
+/// Appends the request that opens an event stream, whose query has the members that have a value, from behind `cursor` if
+/// there is one.
+pub(crate) fn write_event_stream(
+    target: &Target,
+    members: &[(&str, Option<&str>)],
+    cursor: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"GET /events");
+    push_query(out, members);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write_common(target, out);
     out.extend_from_slice(b"Accept: text/event-stream\r\nCache-Control: no-store\r\n");
@@ -119,6 +125,17 @@ pub(crate) fn write_event_stream(target: &Target, channel: &str, cursor: Option<
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the query of the members that have a value.
+pub(crate) fn push_query(out: &mut Vec<u8>, members: &[(&str, Option<&str>)]) {
+    let members = members.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+    for (place, (name, value)) in members.enumerate() {
+        out.push(if place == 0 { b'?' } else { b'&' });
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+        push_query_value(out, value);
+    }
 }
 
 /// Appends the headers that every request has.
@@ -209,7 +226,12 @@ mod tests {
 
         target.token = None;
         let mut out = Vec::new();
-        write_event_stream(&target, "bench:a b", Some("E-7"), &mut out);
+        write_event_stream(
+            &target,
+            &[("channel", Some("bench:a b")), ("on_slow", None)],
+            Some("E-7"),
+            &mut out,
+        );
         let text = String::from_utf8(out).expect("text");
         assert!(text.starts_with("GET /events?channel=bench:a%20b HTTP/1.1\r\n"), "{text}");
         assert!(text.ends_with("\r\nLast-Event-ID: E-7\r\n\r\n"), "{text}");

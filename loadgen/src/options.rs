@@ -195,6 +195,39 @@ impl FromStr for Verify {
     }
 }
 
+/// What a subscriber asks the server to do when it is slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnSlow {
+    /// Everything that is still held, and gaps for the rest.
+    Gap,
+    /// The newest event of each entity, where too much lies ahead.
+    Latest,
+    /// To close the connection.
+    Close,
+}
+
+impl OnSlow {
+    /// The word for it in a query.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            OnSlow::Gap => "gap",
+            OnSlow::Latest => "latest",
+            OnSlow::Close => "close",
+        }
+    }
+}
+
+impl FromStr for OnSlow {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OnSlow, String> {
+        let all = [OnSlow::Gap, OnSlow::Latest, OnSlow::Close];
+        all.into_iter()
+            .find(|one| one.name() == text)
+            .ok_or_else(|| "must be gap, latest or close".to_owned())
+    }
+}
+
 /// A range of IPv4 addresses, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SourceRange {

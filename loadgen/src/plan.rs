@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::flags::RunFlags;
-use crate::options::{Rate, Size, Transport, Verify, Via};
+use crate::options::{OnSlow, Rate, Size, Transport, Verify, Via};
 use crate::target::Target;
 
 /// A valid run.
@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) batch: u32,
     /// Chooses the payloads.
     pub(crate) seed: u64,
+    /// What subscribers ask for in case that they are slow.
+    pub(crate) on_slow: Option<OnSlow>,
     /// Subscribers per second that are cut off and resume.
     pub(crate) churn_rate: f64,
     /// Loops of subscribers.
@@ -116,6 +118,7 @@ impl Plan {
             via: flags.publish_via,
             batch: flags.batch,
             seed: flags.seed,
+            on_slow: flags.on_slow,
             churn_rate,
             threads: flags.threads,
             verify: flags.verify,
@@ -262,5 +265,6 @@ mod tests {
         check("--transport quic", "--transport");
         check("--transport ws:0,sse:0", "--transport");
         check("--verify some", "--verify");
+        check("--on-slow wait", "--on-slow");
     }
 }

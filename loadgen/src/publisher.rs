@@ -118,7 +118,7 @@ impl Publisher {
         self.phase = match plan.via {
             Via::Http => Phase::Ready,
             Via::WebSocket => {
-                Phase::Upgrading(websocket::write_upgrade(&plan.target, None, None, &mut self.outgoing))
+                Phase::Upgrading(websocket::write_upgrade(&plan.target, &[], &mut self.outgoing))
             }
         };
     }

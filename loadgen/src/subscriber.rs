@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::account::{Account, Gap};
+use crate::account::{Account, Gap, THINNED};
 use crate::event::{Notice, event_sequence, leading_number};
 use crate::histogram::DeliveryLatencies;
 use crate::http;
-use crate::options::{Transport, Verify};
+use crate::options::{OnSlow, Transport, Verify};
 use crate::plan::{Plan, Seat};
 use crate::sse;
 use crate::websocket::{self, Opcode};
@@ -109,12 +109,15 @@ impl Subscriber {
         self.outgoing.clear();
         self.parts = Vec::new();
         self.started_ns = now_ns;
+        let (cursor, on_slow) = (cursor.as_deref(), plan.on_slow.map(OnSlow::name));
         let key = match self.transport {
             Transport::WebSocket => {
-                websocket::write_upgrade(&plan.target, Some(channel), cursor.as_deref(), &mut self.outgoing)
+                let members = [("channel", Some(channel.as_str())), ("since", cursor), ("on_slow", on_slow)];
+                websocket::write_upgrade(&plan.target, &members, &mut self.outgoing)
             }
             Transport::Sse => {
-                http::write_event_stream(&plan.target, channel, cursor.as_deref(), &mut self.outgoing);
+                let members = [("channel", Some(channel.as_str())), ("on_slow", on_slow)];
+                http::write_event_stream(&plan.target, &members, cursor, &mut self.outgoing);
                 String::new()
             }
         };
@@ -126,6 +129,7 @@ impl Subscriber {
         self.phase = Phase::Closed;
         self.outgoing = Vec::new();
         self.parts = Vec::new();
+        self.account.cut();
     }
 
     /// Makes the next connection use the other transport.
@@ -404,6 +408,10 @@ impl Subscriber {
     fn handle_gap(&mut self, notice: Notice<'_>, company: &mut Company) {
         company.tally.gaps += 1;
         let cause = notice.cause.unwrap_or_default();
+        let asked = company.plan.on_slow.filter(|asked| *asked != OnSlow::Latest && cause == THINNED);
+        if let Some(asked) = asked {
+            self.account.nonsense(format!("a range was thinned out for one that asked for {}", asked.name()));
+        }
         match (notice.from, notice.to) {
             (Some(from), Some(to)) => self.account.gap(Gap { from, to, cause, matched: notice.matched }),
             // What was published before a new log and what after it cannot be told apart by number.

@@ -110,24 +110,12 @@ pub(crate) fn write_frame(opcode: Opcode, payload: &[u8], mask: [u8; 4], out: &m
     }
 }
 
-/// Appends the request that upgrades a connection and returns the key that the answer must fit. With a channel
-/// the connection is subscribed to it, from behind `cursor` if there is one.
-pub(crate) fn write_upgrade(
-    target: &Target,
-    channel: Option<&str>,
-    cursor: Option<&str>,
-    out: &mut Vec<u8>,
-) -> String {
+/// Appends the request that upgrades a connection, whose query has the members that have a value, and returns the key
+/// that the answer must fit.
+pub(crate) fn write_upgrade(target: &Target, members: &[(&str, Option<&str>)], out: &mut Vec<u8>) -> String {
     let key = generate_key();
     out.extend_from_slice(b"GET /ws");
-    let members = [("channel", channel), ("since", cursor)];
-    let members = members.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    for (place, (name, value)) in members.enumerate() {
-        out.push(if place == 0 { b'?' } else { b'&' });
-        out.extend_from_slice(name.as_bytes());
-        out.push(b'=');
-        http::push_query_value(out, value);
-    }
+    http::push_query(out, members);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     http::write_common(target, out);
     out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
@@ -225,7 +213,7 @@ mod tests {
     fn an_upgrade_must_be_answered_with_its_own_key() {
         let target = Target::parse("ws://127.0.0.1:9", None).expect("a target");
         let mut out = Vec::new();
-        let key = write_upgrade(&target, Some("bench:0"), Some("E-4"), &mut out);
+        let key = write_upgrade(&target, &[("channel", Some("bench:0")), ("since", Some("E-4"))], &mut out);
         let text = String::from_utf8(out).expect("text");
         assert!(text.starts_with("GET /ws?channel=bench:0&since=E-4 HTTP/1.1\r\n"), "{text}");
         let answer = |status: &str, accept: &str| {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::audit::Audit;
 use crate::gauge::Measured;
 use crate::histogram::{DeliveryLatencies, Latency, Summary};
-use crate::options::{Rate, Size, Transport, Verify, Via};
+use crate::options::{OnSlow, Rate, Size, Transport, Verify, Via};
 use crate::plan::Plan;
 use crate::publishing::Published;
 use crate::worker::Findings;
@@ -65,6 +65,8 @@ struct Setting {
     size: String,
     warmup_s: f64,
     duration_s: f64,
+    /// Absent where the server was not asked for anything.
+    on_slow: Option<&'static str>,
     resume_churn_per_s: f64,
     seed: u64,
     threads: u32,
@@ -236,6 +238,7 @@ impl Setting {
             },
             warmup_s: seconds(plan.warmup_ns),
             duration_s: seconds(plan.duration_ns),
+            on_slow: plan.on_slow.map(OnSlow::name),
             resume_churn_per_s: plan.churn_rate,
             seed: plan.seed,
             threads: plan.threads,

@@ -36,7 +36,11 @@ impl Report {
                 format!("saturation, {} outstanding each", setting.outstanding.unwrap_or_default())
             }
         };
-        let slow = if 0 < setting.slow { format!(", {} of them slow", setting.slow) } else { String::new() };
+        let on_slow = setting.on_slow.map(|on_slow| format!(" ({on_slow})")).unwrap_or_default();
+        let slow = match setting.slow {
+            0 => String::new(),
+            slow => format!(", {slow} of them slow{on_slow}"),
+        };
         write!(
             out,
             "target     {}   {} subscribers ({} ws + {} sse{slow})   {} channel{}   {load}",

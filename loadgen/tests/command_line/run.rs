@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::stub::{Fault, Script, Stub};
+use crate::stub::{Fault, Flaw, Script, Stub};
 use serde_json::Value;
 
 /// Runs the generator leniently, since test machines are busy, and returns the exit code and the JSON report.
@@ -139,6 +139,53 @@ fn a_told_gap_is_counted_and_nothing_in_it_is_expected() {
                 ("verification/gap_samples/0/to", 29),
             ],
         );
+    }
+}
+
+#[test]
+fn of_a_range_that_was_thinned_out_exactly_what_was_kept_is_expected() {
+    // Of ten events the first, the fourth, the seventh and the tenth are kept.
+    for (flaw, received, in_gaps) in [(Flaw::None, 174, 6), (Flaw::Overtaken, 173, 7), (Flaw::Cut, 180, 0)] {
+        for transport in ["ws", "sse"] {
+            let script = Script { fault: Fault::Thin(20, 29, flaw), ..Script::default() };
+            let arguments = format!(
+                "-c 3 --transport {transport} --on-slow latest -R 300 -n 60 -d 10s --warmup 0 --drain 2s"
+            );
+            check(
+                script,
+                &arguments,
+                0,
+                &[
+                    ("verification/gaps", 1),
+                    ("verification/in_gaps", in_gaps),
+                    ("verification/received", received),
+                    ("verification/expected", received),
+                    ("verification/gap_samples/0/from", 20),
+                ],
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_range_that_was_thinned_out_is_found() {
+    let thin = |flaw: Flaw| Script { fault: Fault::Thin(20, 29, flaw), ..Script::default() };
+    for (script, on_slow, path) in [
+        (thin(Flaw::Lost), "latest", "verification/lost"),
+        (thin(Flaw::Repeated), "latest", "verification/faults/repeated"),
+        (thin(Flaw::Stray), "latest", "verification/wrong_matched"),
+        (thin(Flaw::Stale), "latest", "verification/faults/contradicted"),
+        (thin(Flaw::Swapped), "latest", "verification/faults/contradicted"),
+        (Script { wrong_matched: true, ..thin(Flaw::None) }, "latest", "verification/wrong_matched"),
+        (thin(Flaw::None), "gap", "verification/faults/contradicted"),
+        (thin(Flaw::None), "close", "verification/faults/contradicted"),
+    ] {
+        for transport in ["ws", "sse"] {
+            let arguments = format!(
+                "-c 3 --transport {transport} --on-slow {on_slow} -R 300 -n 60 -d 10s --warmup 0 --drain 500ms"
+            );
+            check(script.clone(), &arguments, 5, &[(path, 1)]);
+        }
     }
 }
 

@@ -59,10 +59,34 @@ pub(crate) enum Fault {
     Swap(u64),
     /// It and some more are left out, and that is told.
     Gap(u64, u64),
+    /// It and some more are thinned out: of them every third and the last are kept, with a flaw in that.
+    Thin(u64, u64, Flaw),
     /// It comes with other data, for everyone.
     Alter(u64),
     /// An old event comes in its place.
     Replace(u64),
+}
+
+/// What is wrong with what is kept of a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// Nothing.
+    #[default]
+    None,
+    /// The first of them does not come.
+    Lost,
+    /// The first of them comes twice.
+    Repeated,
+    /// One that was left out comes too.
+    Stray,
+    /// In place of the newest comes the one before.
+    Stale,
+    /// The first two come in the other order.
+    Swapped,
+    /// The first of them has been overtaken, and that is told.
+    Overtaken,
+    /// The connection ends behind the first of them.
+    Cut,
 }
 
 /// A running stub. It ends with the test's process.
@@ -310,7 +334,7 @@ impl Hub {
         loop {
             // The gap waits until all that it leaves out is there.
             let awaited = match fault {
-                Fault::Gap(from, to) if from == cursor + 1 => to,
+                Fault::Gap(from, to) | Fault::Thin(from, to, _) if from == cursor + 1 => to,
                 _ => cursor + 1,
             };
             let mut log = self.log.lock().expect("the log");
@@ -321,6 +345,15 @@ impl Hub {
                 0 => 0,
                 retain => (log.len() as u64).saturating_sub(retain),
             };
+            if let Fault::Thin(_, to, flaw) = fault
+                && cursor + 1 < awaited
+            {
+                let events = log.clone();
+                drop(log);
+                self.thin(&events, (cursor + 1, to), channels, flaw, &mut deliver)?;
+                cursor = to;
+                continue;
+            }
             let left_out_to = if cursor + 1 < awaited { awaited } else { held_from };
             if cursor < left_out_to {
                 let gap = self.gap(&log, (cursor + 1, left_out_to), channels);
@@ -356,6 +389,45 @@ impl Hub {
         }
     }
 
+    /// Thins a range out, or what is made of that.
+    fn thin(
+        &self,
+        log: &[Event],
+        (from, to): (u64, u64),
+        channels: &[String],
+        flaw: Flaw,
+        deliver: &mut impl FnMut(Delivery<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let event = |sequence: u64| &log[sequence as usize - 1];
+        let wanted: Vec<u64> = (from..=to).filter(|at| channels.contains(&event(*at).channel)).collect();
+        let is_kept = |at: &usize| at.is_multiple_of(3) || *at + 1 == wanted.len();
+        let mut kept: Vec<u64> = (0..wanted.len()).filter(is_kept).map(|at| wanted[at]).collect();
+        let matched = (wanted.len() - kept.len()) as u64 + u64::from(self.script.wrong_matched);
+        let gap =
+            format!(r#"{{"type":"gap","from":{from},"to":{to},"cause":"skipped","matched":{matched}}}"#);
+        deliver(Delivery::Gap(gap, from - 1))?;
+        let first = kept[0];
+        match flaw {
+            Flaw::None | Flaw::Cut => {}
+            Flaw::Lost => drop(kept.remove(0)),
+            Flaw::Repeated => kept.insert(0, first),
+            Flaw::Stray => kept.insert(1, first + 1),
+            Flaw::Stale => *kept.last_mut().expect("some") -= 1,
+            Flaw::Swapped => kept.swap(0, 1),
+            Flaw::Overtaken => {
+                deliver(Delivery::Gap(self.gap(log, (first, first), channels), first))?;
+                kept.remove(0);
+            }
+        }
+        for sequence in kept {
+            deliver(Delivery::Event(sequence, event(sequence)))?;
+            if flaw == Flaw::Cut {
+                deliver(Delivery::End)?;
+            }
+        }
+        Ok(())
+    }
+
     fn gap(&self, log: &[Event], (from, to): (u64, u64), channels: &[String]) -> String {
         let inside = &log[from as usize - 1..to as usize];
         let count = inside.iter().filter(|event| channels.contains(&event.channel)).count();
@@ -366,6 +438,7 @@ impl Hub {
 
 enum Delivery<'a> {
     Event(u64, &'a Event),
+    /// What is told, and the cursor behind it.
     Gap(String, u64),
     End,
 }
