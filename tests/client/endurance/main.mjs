@@ -56,7 +56,7 @@ async function play({ server, proxy, publisher, record, random }) {
     } else {
       // Else a client that is just connecting would miss most logs as a whole, which proves little.
       if (random() < CALM_SHARE) await record.until((items) => hasReached(server, items, newest));
-      await server.kill();
+      await server.restart();
     }
     await more;
   }

@@ -1,4 +1,4 @@
-// The real server on one port: killed without notice, and started again as another log.
+// The real server on one port: killed without notice or told to end, and started again as another log.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -11,6 +11,12 @@ export class Server {
   port = 0;
   #process = null;
   #up = Promise.resolve();
+  #flags;
+
+  /** One that will be started with these flags, besides those for its addresses. */
+  constructor(flags = []) {
+    this.#flags = flags;
+  }
 
   /** Resolves when it listens. */
   get up() {
@@ -30,15 +36,17 @@ export class Server {
     return this.#up;
   }
 
-  async kill() {
+  /** Ends it by `signal` and starts it again; resolves to the exit code that it ended with, if it had one. */
+  async restart(signal = 'SIGKILL') {
     // Whoever looks from here on waits for the next start.
     let ready;
     this.#up = new Promise((resolve) => (ready = resolve));
     const gone = once(this.#process, 'exit');
-    this.#process.kill('SIGKILL');
-    await gone;
+    this.#process.kill(signal);
+    const [code] = await gone;
     await this.#start();
     ready();
+    return code;
   }
 
   async stop() {
@@ -67,7 +75,7 @@ export class Server {
     const binary = process.env.FANFARE_BIN;
     assert.ok(binary, 'FANFARE_BIN names no server binary');
     const flags = ['serve', '--listen', `127.0.0.1:${this.port}`, '--admin-listen', '127.0.0.1:0'];
-    const child = spawn(binary, flags, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(binary, [...flags, ...this.#flags], { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process = child;
     return new Promise((resolve, reject) => {
       const said = { lines: [] };
