@@ -18,6 +18,7 @@ use fanfare::wire::websocket::{Decoder, Message, WebSocketLimits};
 use fanfare::words::channel::Channel;
 use fanfare::words::cursor::Epoch;
 use fanfare::words::limits::{JSON_DEPTH_MAX, Limits};
+use fanfare::words::now::Now;
 
 const DATA: &str =
     r#"{"action":"opened","number":1347,"title":"Found a bug","sender":"octocat","draft":false}"#;
@@ -173,7 +174,8 @@ fn render(criterion: &mut Criterion) {
                         for submission in submissions {
                             ingest.submit(submission).expect("there is room");
                         }
-                        while sequencer.step(&ingest, 1_795_316_060_000, &mut step) {}
+                        let now = Now { mono_ms: 0, unix_ms: 1_795_316_060_000 };
+                        while sequencer.step(&ingest, now, &mut step) {}
                     },
                     criterion::BatchSize::SmallInput,
                 );

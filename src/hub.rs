@@ -20,6 +20,7 @@ use crate::sync::seat::Seat;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, or_abort};
 use crate::words::cursor::Epoch;
 use crate::words::limits::{EVENT_BYTES_CEILING, Limits, STEP_EVENTS_MAX};
+use crate::words::now::Now;
 
 pub use desk::Desk;
 pub use sitter::Sitter;
@@ -142,14 +143,14 @@ impl Hub {
     /// `own`: the loop that calls, if one does; the receipts of its own submissions are in the steps only.
     pub fn sequence(
         &self,
-        now_unix_ms: u64,
+        now: Now,
         own: Option<usize>,
         mut after: impl FnMut(usize, &Step) -> bool,
     ) -> bool {
         let turn = |sitter: &mut Sitter| {
             let mut steps = 0;
             // Others rely on whoever sits: if he failed they would wait for ever.
-            while or_abort("the sequencer", || sitter.step(self, now_unix_ms)) {
+            while or_abort("the sequencer", || sitter.step(self, now)) {
                 sitter.announce(self, own);
                 steps += 1;
                 if after(steps, sitter.done()) {
@@ -163,8 +164,8 @@ impl Hub {
 
     /// [`Hub::sequence`] by a thread that is no loop. Work that is left is passed on: to a loop, or to whoever waits for a
     /// receipt where there is no loop. `is_done`: the caller has what it was waiting for.
-    pub fn sequence_outside(&self, now_unix_ms: u64, is_done: impl Fn() -> bool) {
-        if self.sequence(now_unix_ms, None, |steps, _| OUTSIDE_STEPS_MAX <= steps && is_done()) {
+    pub fn sequence_outside(&self, now: Now, is_done: impl Fn() -> bool) {
+        if self.sequence(now, None, |steps, _| OUTSIDE_STEPS_MAX <= steps && is_done()) {
             self.pass_on();
         }
     }
@@ -343,7 +344,7 @@ mod tests {
         desk.bell.lie_down();
         hub.submit(submission(channels)).unwrap();
         let mut sitter = hub.seat().take().unwrap();
-        assert!(sitter.step(&hub, 0));
+        assert!(sitter.step(&hub, Now::default()));
         sitter.announce(&hub, None);
         (rung.load(Ordering::Relaxed), desk.routed())
     }
@@ -368,7 +369,7 @@ mod tests {
         };
         check(4000, 1, 5000);
         hub.submit(submission(["t:a"].into_iter())).unwrap();
-        hub.sequence_outside(5000, || true);
+        hub.sequence_outside(Now { mono_ms: 0, unix_ms: 5000 }, || true);
         check(5000, 1, 6000);
         check(5999, 1, 6000);
         check(6000, 2, 7000);
@@ -379,11 +380,11 @@ mod tests {
         let hub = Hub::new(Limits::default(), Epoch::from_bits(0), Vec::new());
         hub.submit(submission(["t:a"].into_iter())).unwrap();
         let mut is_first = true;
-        let is_left = hub.sequence(0, None, |steps, step| {
+        let is_left = hub.sequence(Now::default(), None, |steps, step| {
             assert_eq!((steps, step.end), if is_first { (1, 2) } else { (2, 3) });
             if std::mem::take(&mut is_first) {
                 hub.submit(submission(["t:b"].into_iter())).unwrap();
-                hub.sequence_outside(0, || true);
+                hub.sequence_outside(Now::default(), || true);
                 assert_eq!(hub.log.published(), 2, "somebody sits");
             }
             false
@@ -403,11 +404,11 @@ mod tests {
             hub.submit_own(submission(["t:a"].into_iter())).unwrap();
         }
         hub.desks()[0].bell.lie_down();
-        hub.sequence_outside(0, || true);
+        hub.sequence_outside(Now::default(), || true);
         assert_eq!((rung.load(Ordering::Relaxed), hub.errand.is_left()), (1, true));
         hub.errand.take();
         assert!(!hub.errand.is_left());
-        assert!(!hub.sequence(0, Some(0), |_, _| false));
+        assert!(!hub.sequence(Now::default(), Some(0), |_, _| false));
         assert_eq!(hub.log.published(), 1 + one_too_many as u64);
     }
 
@@ -418,10 +419,10 @@ mod tests {
         let hub = Hub::new(limits, Epoch::from_bits(0), vec![waker]);
         hub.submit(submission(["t:a"; 2].into_iter())).unwrap();
         let mut sitter = hub.seat().take().unwrap();
-        assert!(sitter.step(&hub, 0));
+        assert!(sitter.step(&hub, Now::default()));
         assert_eq!(hub.submit(submission(["t:a"].into_iter())), Err(Refusal::Overloaded));
         assert_eq!(hub.submit(Submission::clear(Origin::NOBODY, Before::Seq(2))), Ok(()));
-        assert!(sitter.step(&hub, 0));
+        assert!(sitter.step(&hub, Now::default()));
         assert_eq!(sitter.done().receipts[0].1.outcome, Ok(Done::Cleared { count: 1, oldest: 2 }));
     }
 
@@ -439,7 +440,7 @@ mod tests {
         };
         check(1000, 1000, true, false);
         hub.submit(submission(["t:a"].into_iter())).unwrap();
-        hub.sequence_outside(0, || true);
+        hub.sequence_outside(Now::default(), || true);
         check(0, 0, false, false);
         check(199, 0, false, false);
         check(200, 0, false, true);

@@ -74,3 +74,36 @@ fn a_wall_clock_that_jumps_changes_no_order_no_timer_no_ping_and_keeps_nobody_ou
     rig.settle();
     assert_eq!(heard(&peer), [Value::Null; 0], "and no other before its time");
 }
+
+#[test]
+fn a_wall_clock_that_jumps_neither_forgets_an_idempotency_key_nor_remembers_it_longer() {
+    let mut rig = Rig::new(Limits::default(), Settings::default());
+    // A connection each: one that says nothing for minutes is closed.
+    let mut check = |wait_ms: u64, jump_ms: i64, expected_seq: u64| {
+        rig.wait_ms(wait_ms);
+        rig.set_wall_clock(jump_ms);
+        let peer = rig.connect();
+        peer.listen();
+        rig.say(&peer, &request("POST", "/publish/t:a", "Idempotency-Key: k\r\n", "1"));
+        rig.settle();
+        // The loop takes the receipt in a turn of its own.
+        rig.settle();
+        let answer = String::from_utf8(peer.heard()).unwrap();
+        let expected = format!("\r\n\r\n{{\"seq\":{expected_seq}}}");
+        assert!(answer.trim_end().ends_with(&expected), "after {wait_ms} and {jump_ms} ms: {answer}");
+        rig.cut(&peer);
+    };
+    check(0, 0, 1);
+    check(0, HOUR_MS, 1);
+    check(0, -3 * HOUR_MS, 1);
+    check(599_999, 0, 1);
+    check(1, 0, 2);
+    check(599_999, 48 * HOUR_MS, 2);
+    check(1, -HOUR_MS, 3);
+}
+
+fn request(method: &str, target: &str, fields: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}

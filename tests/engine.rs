@@ -13,6 +13,7 @@ use fanfare::engine::{
 };
 use fanfare::words::channel::{Channel, Pattern};
 use fanfare::words::limits::Limits;
+use fanfare::words::now::Now;
 use fanfare::words::workspace::Scope;
 use proptest::prelude::*;
 use support::local::LocalServer;
@@ -680,7 +681,8 @@ fn a_tap_moves_where_it_is_told_to() {
 // Beside a server.
 
 fn beside(server: &LocalServer) -> Engine {
-    Engine::of_hub(server.hub(), Box::new(|| 1_795_316_060_123))
+    let now = Now { mono_ms: 0, unix_ms: 1_795_316_060_123 };
+    Engine::of_hub(server.hub(), Box::new(move || now))
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Scene {
             let publication = Publication::new(&EventParts::new(&channel, "k", b"1")).unwrap();
             let submission = Submission::publish(Origin::NOBODY, std::iter::once(publication).collect());
             self.hub.submit_own(submission).unwrap();
-            while self.sitter.step(&self.hub, self.now.unix_ms) {}
+            while self.sitter.step(&self.hub, self.now) {}
         }
     }
 

@@ -15,6 +15,7 @@ use fanfare::wire::http::RequestHead;
 use fanfare::words::limits::Limits;
 use support::http::{Http, get, request_text};
 use support::local::LocalServer;
+use support::rig::Rig;
 use support::wait_until;
 
 /// A door that whoever asks for `t:stuck` waits at.
@@ -115,6 +116,28 @@ fn a_loop_that_sleeps_does_not_stand_still() {
         assert_eq!(watched.stalled(), None);
         Duration::from_millis(2500) < start.elapsed()
     });
+}
+
+#[test]
+fn a_sequencer_that_stands_still_turns_health_red_and_not_for_life() {
+    // Whether the watchdog sees it is in its own tests.
+    let mut rig = Rig::new(Limits::default(), Settings::default());
+    let peer = rig.connect();
+    peer.listen();
+    let mut check = |stalled_ms: u64, path: &str, status: u16, expected: &str| {
+        rig.hub.ingest().set_stalled_ms(stalled_ms);
+        rig.say(&peer, request_text("GET", path, "", "").as_bytes());
+        rig.settle();
+        let answer = String::from_utf8(peer.heard()).unwrap();
+        let is_status = answer.starts_with(&format!("HTTP/1.1 {status} "));
+        assert!(is_status && answer.contains(expected), "{path}: {answer}");
+    };
+    for path in ["/health", "/healthz", "/health/ready", "/readyz"] {
+        check(0, path, 200, r#""status":"ok""#);
+        check(6012, path, 503, r#""status":"stalled","connections":0,"sequencer":true,"stalled_ms":6012,"#);
+    }
+    check(6012, "/health/live", 200, r#""status":"ok""#);
+    check(0, "/health/ready", 200, r#""status":"ok""#);
 }
 
 /// Set in the child, which is this test once more.

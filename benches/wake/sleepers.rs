@@ -170,7 +170,7 @@ fn publish(hub: &Hub) {
     let event: Publication = crowd::event(&crowd::channel(0));
     let submission = Submission::publish(Origin::NOBODY, std::iter::once(event).collect());
     hub.submit(submission).expect("the loop keeps up");
-    hub.sequence_outside(UNIX_MS, || true);
+    hub.sequence_outside(Now { mono_ms: 0, unix_ms: UNIX_MS }, || true);
 }
 
 /// The time of day, which stands still here.

@@ -7,6 +7,7 @@ use fanfare::session::dialect::{cloud_event, engram, guts, sdk};
 use fanfare::session::publish::{Framing, Openings, parse_body};
 use fanfare::words::cursor::Epoch;
 use fanfare::words::limits::Limits;
+use fanfare::words::now::Now;
 
 /// Runs one input.
 pub(crate) fn run(input: &[u8]) {
@@ -22,7 +23,7 @@ pub(crate) fn run(input: &[u8]) {
     if ingest.submit(Submission::publish(Origin::NOBODY, publications)).is_err() {
         return;
     }
-    sequencer.step(&ingest, 1_795_316_060_123, &mut Step::default());
+    sequencer.step(&ingest, Now { mono_ms: 0, unix_ms: 1_795_316_060_123 }, &mut Step::default());
     let pass = log.pass();
     for (seq, data) in (1..pass.published()).zip(datas) {
         let Held::Here(event) = EventView::read(epoch, &pass, seq) else { continue };

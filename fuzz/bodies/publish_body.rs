@@ -10,6 +10,7 @@ use fanfare::session::settings::Settings;
 use fanfare::wire::http::{HeadLimits, parse_head};
 use fanfare::words::cursor::Epoch;
 use fanfare::words::limits::Limits;
+use fanfare::words::now::Now;
 
 /// Request heads: a path, a media type, and more fields.
 const HEADS: &[(&str, &str, &str)] = &[
@@ -59,7 +60,7 @@ fn publish(submission: Submission, datas: &[String], limits: &Limits) {
     let mut sequencer = Sequencer::new(writer, Epoch::from_bits(7), limits);
     let ingest = Ingest::new(4, 1 << 24);
     assert!(ingest.submit(submission).is_ok(), "the first one is let in whatever it is");
-    sequencer.step(&ingest, 1_795_316_060_123, &mut Step::default());
+    sequencer.step(&ingest, Now { mono_ms: 0, unix_ms: 1_795_316_060_123 }, &mut Step::default());
     let pass = log.pass();
     for (seq, data) in (1..pass.published()).zip(datas) {
         let Held::Here(json) = pass.json(seq) else { continue };

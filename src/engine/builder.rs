@@ -1,12 +1,13 @@
 //! How an engine is set up.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Engine;
-use super::core::{Clock, Core};
+use super::core::Core;
 use crate::hub::Hub;
 use crate::words::cursor::Epoch;
 use crate::words::limits::Limits;
+use crate::words::now::Now;
 
 /// An engine that is being set up: [`Engine::builder`]. What is not said is as in [`Limits::default`].
 ///
@@ -27,7 +28,7 @@ use crate::words::limits::Limits;
 #[must_use]
 pub struct Builder {
     limits: Limits,
-    clock: Clock,
+    clock: Box<dyn Fn() -> u64 + Send + Sync>,
     epoch: Epoch,
 }
 
@@ -115,6 +116,8 @@ impl Builder {
     pub fn start(self) -> Result<Engine, BadLimits> {
         self.limits.check().map_err(BadLimits)?;
         let hub = Hub::new(self.limits, self.epoch, Vec::new());
-        Ok(Engine::of_core(Core::new(hub, self.clock)))
+        let (start, unix_ms) = (Instant::now(), self.clock);
+        let clock = move || Now { mono_ms: start.elapsed().as_millis() as u64, unix_ms: unix_ms() };
+        Ok(Engine::of_core(Core::new(hub, Box::new(clock))))
     }
 }

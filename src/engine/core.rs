@@ -19,9 +19,10 @@ use crate::hub::Hub;
 use crate::sequencer::{Done, IdempotencyKey, Order, Origin, Publication, Refusal, Submission};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::words::filter::Filter;
+use crate::words::now::Now;
 
-/// What it is now, in Unix milliseconds.
-pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+/// What the time is.
+pub type Clock = Box<dyn Fn() -> Now + Send + Sync>;
 
 /// What all handles of one engine share.
 pub(super) struct Core {
@@ -67,7 +68,7 @@ impl Core {
     }
 
     pub(super) fn now_unix_ms(&self) -> u64 {
-        (self.clock)()
+        (self.clock)().unix_ms
     }
 
     /// Lets what is too old leave the window.
@@ -125,7 +126,7 @@ impl Core {
     /// Carries out what waits, if nobody else does.
     fn sit(&self, own: Option<&Ticket<'_>>) {
         let is_done = || own.is_none_or(|ticket| ticket.outcome().is_some());
-        self.hub.sequence_outside(self.now_unix_ms(), is_done);
+        self.hub.sequence_outside((self.clock)(), is_done);
     }
 
     /// Who is here. What a panicking thread left is whole: changes are single steps.

@@ -155,7 +155,7 @@ impl Engine {
     }
 
     /// A handle on the middle of a server: what is published through it goes to the server's clients, and its taps and
-    /// clients read what the server's publishers send. `clock` tells the time in Unix milliseconds.
+    /// clients read what the server's publishers send. `clock` tells the time as the server's own does.
     #[must_use]
     pub fn of_hub(hub: Arc<Hub>, clock: Clock) -> Engine {
         Engine::of_core(Core::new(hub, clock))

@@ -586,10 +586,12 @@ impl<L: Link> EventLoop<L> {
 
     fn health(&self, which: Health) -> Response {
         let streams = self.hub.counters.streams() as usize;
-        let stall = self.hub.stalled().filter(|_| which != Health::Live);
+        let of_loop = self.hub.stalled().map(|stall| (Some(stall.loop_index), stall.for_ms));
+        let of_sequencer = Some((None, self.hub.ingest().stalled_ms())).filter(|(_, for_ms)| *for_ms != 0);
+        let stall = of_loop.or(of_sequencer).filter(|_| which != Health::Live);
         let is_up = stall.is_none() && (which != Health::Ready || !self.hub.is_draining());
         let mut body = match (which, stall) {
-            (_, Some(stall)) => health::stalled(streams, stall.loop_index, stall.for_ms),
+            (_, Some((loop_index, for_ms))) => health::stalled(streams, loop_index, for_ms),
             (Health::Live | Health::Well, None) => health::live(streams),
             (Health::Ready, None) => health::ready(is_up, streams),
         };

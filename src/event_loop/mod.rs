@@ -40,6 +40,7 @@ use std::sync::Arc;
 use arcstr::ArcStr;
 use slab::Slab;
 
+pub use crate::words::now::Now;
 pub use link::Link;
 
 use crate::hub::{Desk, Hub};
@@ -61,15 +62,6 @@ use render::Rendered;
 use service::DeliveryWait;
 use timers::Timers;
 use watch::OwnEvents;
-
-/// The time, read once a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds of a clock that never jumps; for deadlines.
-    pub mono_ms: u64,
-    /// Unix milliseconds; for what users see.
-    pub unix_ms: u64,
-}
 
 /// The number of a connection, with what tells it from an earlier one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -369,12 +361,12 @@ impl<L: Link> EventLoop<L> {
 
     /// Sits down at the sequencer, if there is something for it and nobody else does.
     fn sequence(&mut self) {
-        let (hub, now_unix_ms) = (Arc::clone(&self.hub), self.now.unix_ms);
+        let (hub, now) = (Arc::clone(&self.hub), self.now);
         if self.index == 0 {
             hub.errand.take();
-            hub.expire(now_unix_ms);
+            hub.expire(now.unix_ms);
         }
-        self.owes = hub.sequence(now_unix_ms, Some(self.index), |steps, step| {
+        self.owes = hub.sequence(now, Some(self.index), |steps, step| {
             if steps == 1 {
                 // Who sat before may have dealt with what was submitted earlier: its answers come first.
                 self.take_receipts();

@@ -275,7 +275,12 @@ impl<L: Link> EventLoop<L> {
                 hub.desks().iter().filter(|desk| desk.stalled_ms() != 0).count() as u64,
                 "Loops that have not turned for too long though they are awake.",
             ),
-            total("loop_stalls", counters.stalls(), "How often a loop has stood still."),
+            gauge(
+                "sequencer_stalled",
+                u64::from(hub.ingest().stalled_ms() != 0),
+                "Whether the sequencer has begun nothing for too long though something waits for it.",
+            ),
+            total("loop_stalls", counters.stalls(), "How often a loop or the sequencer has stood still."),
         ]
     }
 }

@@ -39,9 +39,9 @@ impl<L: Link> EventLoop<L> {
             return self.respond(key, &answer, context);
         };
         let Some(token) = self.await_service(key, context) else { return Flow::Stop };
-        let (hub, index) = (Arc::clone(&self.hub), self.index);
+        let (hub, index, seed) = (Arc::clone(&self.hub), self.index, self.seed_of(key));
         let reply = move |answer: notify::Answer| {
-            let answer = Box::new(notifications::respond(&answer));
+            let answer = Box::new(notifications::respond(&answer, seed));
             hub.desks()[index].post(Letter::Answer { token, answer });
         };
         service.submit(request, Box::new(reply));
@@ -106,7 +106,8 @@ impl<L: Link> EventLoop<L> {
                     this.answer_service(wait.token, &answer.body(super::control::JSON, body.into_bytes()));
                 } else if wait.until_ms <= this.now.mono_ms || this.hub.is_draining() {
                     let detail = "Not every loop has handed the event on yet; ask again.";
-                    let answer = problem(504, "not_delivered", detail).header("Retry-After", "1");
+                    let retry_after = this.retry_after(ConnectionId(wait.token).key());
+                    let answer = problem(504, "not_delivered", detail).header("Retry-After", retry_after);
                     this.answer_service(wait.token, &answer);
                 } else {
                     this.delivery_waits.push(wait);

@@ -15,6 +15,7 @@ use crate::sync::{Arc, Ordering};
 use crate::table::Table;
 use crate::words::cursor::Epoch;
 use crate::words::limits::Limits;
+use crate::words::now::Now;
 
 /// The one worker of a hub's seat.
 pub struct Sitter {
@@ -32,8 +33,8 @@ impl Sitter {
     }
 
     /// Takes what waits at `hub`, up to a bound, and publishes it; returns whether anything was taken. Nobody is told yet.
-    pub fn step(&mut self, hub: &Hub, now_unix_ms: u64) -> bool {
-        let has_taken = self.sequencer.step(hub.ingest(), now_unix_ms, &mut self.step);
+    pub fn step(&mut self, hub: &Hub, now: Now) -> bool {
+        let has_taken = self.sequencer.step(hub.ingest(), now, &mut self.step);
         self.note_expiry(hub);
         has_taken
     }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::idempotency::IdempotencyKey;
 use super::order::{Before, Done, Order, Refusal};
 use super::publication::Publication;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// An order, and who gave it.
 #[derive(Debug)]
@@ -96,6 +96,10 @@ pub struct Ingest {
     /// Bytes of all that waits.
     bytes: AtomicUsize,
     bytes_max: usize,
+    /// Steps that the sequencer has begun.
+    steps: AtomicU64,
+    /// For how long something has waited though no step has begun, as the watchdog says; 0 if all is well.
+    stalled_ms: AtomicU64,
 }
 
 impl Ingest {
@@ -103,7 +107,14 @@ impl Ingest {
     #[must_use]
     pub fn new(items_max: usize, bytes_max: usize) -> Ingest {
         let (sender, receiver) = crossbeam_channel::bounded(items_max);
-        Ingest { sender, receiver, bytes: AtomicUsize::new(0), bytes_max }
+        Ingest {
+            sender,
+            receiver,
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+            steps: AtomicU64::new(0),
+            stalled_ms: AtomicU64::new(0),
+        }
     }
 
     /// Puts `submission` in the queue.
@@ -137,6 +148,29 @@ impl Ingest {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.receiver.is_empty()
+    }
+
+    /// The sequencer begins another step.
+    pub(super) fn begin_step(&self) {
+        // Relaxed, and no read-modify-write: there is one sequencer, and only that the number changes counts.
+        self.steps.store(self.steps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Steps that the sequencer has begun.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// For how many milliseconds something has waited though the sequencer has begun no step; 0 if all is well.
+    #[must_use]
+    pub fn stalled_ms(&self) -> u64 {
+        self.stalled_ms.load(Ordering::Relaxed)
+    }
+
+    /// What the watchdog has found out.
+    pub fn set_stalled_ms(&self, stalled_ms: u64) {
+        self.stalled_ms.store(stalled_ms, Ordering::Relaxed);
     }
 
     fn took(&self, submission: Submission) -> Submission {

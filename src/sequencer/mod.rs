@@ -17,6 +17,7 @@ pub use publication::{EventParts, Mould, Publication, WordList};
 use crate::log::{ChannelId, Encoded, Writer};
 use crate::words::cursor::Epoch;
 use crate::words::limits::{Limits, STEP_EVENTS_MAX, STEP_SUBMISSIONS_MAX};
+use crate::words::now::Now;
 use idempotency::{Heard, IdempotencyWindow};
 use stamp::Stamp;
 
@@ -27,8 +28,8 @@ pub struct Sequencer {
     /// Numbers of the channels of one submission; kept for its memory.
     routes: Vec<ChannelId>,
     idempotency: IdempotencyWindow,
-    /// The time of the last step, in Unix milliseconds.
-    stepped_ms: u64,
+    /// The time of the last step.
+    stepped: Now,
 }
 
 /// What one step did.
@@ -47,7 +48,13 @@ impl Sequencer {
     #[must_use]
     pub fn new(writer: Writer, epoch: Epoch, limits: &Limits) -> Sequencer {
         let idempotency = IdempotencyWindow::new(limits.idempotency_keys_max, limits.idempotency_window);
-        Sequencer { writer, stamp: Stamp::new(epoch), routes: Vec::new(), idempotency, stepped_ms: 0 }
+        Sequencer {
+            writer,
+            stamp: Stamp::new(epoch),
+            routes: Vec::new(),
+            idempotency,
+            stepped: Now::default(),
+        }
     }
 
     /// Takes what waits in `ingest`, up to a bound, publishes it at once, and says what it did in `step` (whose old
@@ -56,21 +63,20 @@ impl Sequencer {
     ///
     /// A step that seems a little older than the one before was made by somebody who had read the clock earlier, and has its
     /// time; where the clock has been set back by more than a second, time goes back.
-    pub fn step(&mut self, ingest: &Ingest, now_unix_ms: u64, step: &mut Step) -> bool {
-        let is_late = (now_unix_ms..=now_unix_ms.saturating_add(APART_MS_MAX)).contains(&self.stepped_ms);
-        let now_unix_ms = if is_late { self.stepped_ms } else { now_unix_ms };
-        self.stepped_ms = now_unix_ms;
+    pub fn step(&mut self, ingest: &Ingest, now: Now, step: &mut Step) -> bool {
+        ingest.begin_step();
+        let now = self.settle(now);
         step.receipts.clear();
         step.first = self.writer.next();
-        self.idempotency.look(now_unix_ms);
+        self.idempotency.look(now.mono_ms);
         while step.receipts.len() < STEP_SUBMISSIONS_MAX
             && self.writer.next() - step.first < STEP_EVENTS_MAX as u64
         {
             let Some(Submission { origin, order }) = ingest.try_take() else { break };
             let outcome = match order {
-                Order::Publish { publications, idempotency: None } => self.append(&publications, now_unix_ms),
+                Order::Publish { publications, idempotency: None } => self.append(&publications, now.unix_ms),
                 Order::Publish { publications, idempotency: Some(key) } => {
-                    self.append_once(&publications, &key, now_unix_ms)
+                    self.append_once(&publications, &key, now.unix_ms)
                 }
                 Order::Clear { before } => Ok(self.clear(before)),
             };
@@ -80,7 +86,7 @@ impl Sequencer {
         if step.first != step.end {
             self.writer.publish();
         }
-        self.expire(now_unix_ms);
+        self.expire(now.unix_ms);
         !step.receipts.is_empty()
     }
 
@@ -95,6 +101,15 @@ impl Sequencer {
     #[must_use]
     pub fn next_expiry_ms(&self) -> Option<u64> {
         self.writer.next_expiry_ms()
+    }
+
+    /// The time of a step, by what whoever makes it takes for the time.
+    fn settle(&mut self, now: Now) -> Now {
+        let is_late =
+            (now.unix_ms..=now.unix_ms.saturating_add(APART_MS_MAX)).contains(&self.stepped.unix_ms);
+        let unix_ms = if is_late { self.stepped.unix_ms } else { now.unix_ms };
+        self.stepped = Now { mono_ms: now.mono_ms.max(self.stepped.mono_ms), unix_ms };
+        self.stepped
     }
 
     /// Appends all events of a submission, or none.

@@ -18,7 +18,7 @@ struct Rig {
     ingest: Ingest,
     sequencer: Sequencer,
     step: Step,
-    now_unix_ms: u64,
+    now: Now,
 }
 
 impl Rig {
@@ -36,7 +36,7 @@ impl Rig {
             ingest: Ingest::new(100, 1 << 20),
             sequencer: Sequencer::new(writer, Epoch::from_bits(0), limits),
             step: Step::default(),
-            now_unix_ms: 1_000_000,
+            now: Now { mono_ms: 1000, unix_ms: 1_000_000 },
         }
     }
 
@@ -46,7 +46,7 @@ impl Rig {
 
     /// Steps once; what became of everything that waited.
     fn step(&mut self) -> Vec<Result<Done, Refusal>> {
-        let took = self.sequencer.step(&self.ingest, self.now_unix_ms, &mut self.step);
+        let took = self.sequencer.step(&self.ingest, self.now, &mut self.step);
         assert_eq!(took, !self.step.receipts.is_empty());
         self.step.receipts.iter().map(|(_, receipt)| receipt.outcome).collect()
     }
@@ -55,6 +55,11 @@ impl Rig {
     fn ask(&mut self, submission: Submission) -> Result<Done, Refusal> {
         self.queue(submission);
         self.step()[0]
+    }
+
+    /// Time goes by.
+    fn wait_ms(&mut self, wait_ms: u64) {
+        self.now = Now { mono_ms: self.now.mono_ms + wait_ms, unix_ms: self.now.unix_ms + wait_ms };
     }
 
     fn window(&self) -> std::ops::Range<u64> {
@@ -98,10 +103,26 @@ fn a_second_attempt_gets_the_answer_of_the_first_and_publishes_nothing() {
     assert_eq!((rig.step.first, rig.step.end, rig.window()), (5, 5, 1..5));
     assert_eq!(rig.ask(publish_once("t:a", 3, "k", "y")), Err(Refusal::KeyReused));
     assert_eq!(rig.ask(publish_once("t:a", 1, "other", "x")), published(5, 5, false));
-    rig.now_unix_ms += 599_999;
+    rig.wait_ms(599_999);
     assert_eq!(rig.ask(publish_once("t:a", 3, "k", "x")), published(1, 3, true), "still known");
-    rig.now_unix_ms += 1;
+    rig.wait_ms(1);
     assert_eq!(rig.ask(publish_once("t:a", 1, "k", "y")), published(6, 6, false), "known no more");
+}
+
+#[test]
+fn a_wall_clock_that_is_set_ends_no_window_and_holds_none_open() {
+    const DAY_MS: u64 = 86_400_000;
+    for (before_unix_ms, after_unix_ms) in [(DAY_MS, 0), (0, DAY_MS), (DAY_MS, 2 * DAY_MS)] {
+        let mut rig = Rig::new(&small());
+        rig.now.unix_ms = before_unix_ms;
+        assert_eq!(rig.ask(publish_once("t:a", 1, "k", "x")), published(1, 1, false));
+        rig.now.unix_ms = after_unix_ms;
+        assert_eq!(rig.ask(publish_once("t:a", 1, "k", "x")), published(1, 1, true));
+        rig.wait_ms(599_999);
+        assert_eq!(rig.ask(publish_once("t:a", 1, "k", "x")), published(1, 1, true), "still known");
+        rig.wait_ms(1);
+        assert_eq!(rig.ask(publish_once("t:a", 1, "k", "x")), published(2, 2, false), "known no more");
+    }
 }
 
 #[test]
@@ -142,7 +163,7 @@ fn clearing_goes_by_number_by_time_and_by_what_is_kept() {
     let check = |before: Before, count: u64, oldest: u64| {
         let mut rig = Rig::new(&Limits { retain_events: 10, ..small() });
         for _ in 0..12 {
-            rig.now_unix_ms += 10;
+            rig.wait_ms(10);
             assert!(rig.ask(publish("t:a", 1)).is_ok());
         }
         assert_eq!(rig.window(), 3..13);
@@ -182,13 +203,13 @@ fn what_is_too_old_leaves_with_a_step_and_without() {
     let mut rig = Rig::new(&Limits { retain_age: age, ..small() });
     assert_eq!(rig.sequencer.next_expiry_ms(), None);
     assert!(rig.ask(publish("t:a", 2)).is_ok());
-    rig.now_unix_ms += 60;
+    rig.wait_ms(60);
     assert!(rig.ask(publish("t:a", 1)).is_ok());
     assert_eq!(rig.sequencer.next_expiry_ms(), Some(1_000_100));
     assert!(!rig.sequencer.expire(1_000_099));
     assert!(rig.sequencer.expire(1_000_100));
     assert_eq!((rig.window(), rig.sequencer.next_expiry_ms()), (3..4, Some(1_000_160)));
-    rig.now_unix_ms = 1_000_160;
+    rig.now.unix_ms = 1_000_160;
     assert!(rig.step().is_empty(), "nothing waits");
     assert_eq!((rig.window(), rig.sequencer.next_expiry_ms()), (4..4, None));
 }
@@ -197,7 +218,7 @@ fn what_is_too_old_leaves_with_a_step_and_without() {
 fn whoever_read_the_clock_a_little_earlier_does_not_set_it_back() {
     let mut rig = Rig::new(&small());
     let mut check = |now_unix_ms: u64, expected: u64| {
-        rig.now_unix_ms = now_unix_ms;
+        rig.now.unix_ms = now_unix_ms;
         let Ok(Done::Published { first, .. }) = rig.ask(publish("t:a", 1)) else { panic!("not published") };
         assert_eq!(rig.log.slot(first).map(|slot| slot.timestamp_ms), Some(expected), "at {now_unix_ms}");
     };

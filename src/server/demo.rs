@@ -48,7 +48,7 @@ pub(super) fn run(hub: &Hub, rate: u32, clock: Clock, stop: &AtomicBool) {
             if let Ok(publication) = publication(&envelope, &hub.limits) {
                 let submission = Submission::publish(Origin::NOBODY, std::iter::once(publication).collect());
                 let _ = hub.submit(submission);
-                hub.sequence_outside(clock.now().unix_ms, || true);
+                hub.sequence_outside(clock.now(), || true);
             }
         }
         std::thread::sleep(pause);

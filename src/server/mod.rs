@@ -110,7 +110,7 @@ impl Server {
         let settings = Settings { notifications: Some(notifications.clone()), ..config.settings };
         let settings = Arc::new(settings);
 
-        let engine = Engine::of_hub(Arc::clone(&hub), Box::new(move || clock.now().unix_ms));
+        let engine = Engine::of_hub(Arc::clone(&hub), Box::new(move || clock.now()));
         let mut server = Server {
             hub,
             address,
@@ -246,7 +246,7 @@ fn notifications(
     let deliver = move |delivery: &Delivery| {
         let publications = std::iter::once(delivery.publication()).collect();
         let is_in = hub.submit(Submission::publish(Origin::NOBODY, publications)).is_ok();
-        hub.sequence_outside(clock.now().unix_ms, || true);
+        hub.sequence_outside(clock.now(), || true);
         is_in
     };
     let now = Box::new(move || clock.now().unix_ms);

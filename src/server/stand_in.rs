@@ -104,7 +104,7 @@ fn respond(hub: &Hub, door: Door, path: &str) -> Response {
     match (path, hub.stalled()) {
         ("/health/live" | "/health/startup", _) => json(200, health::live(streams)),
         ("/health" | "/healthz" | "/health/ready" | "/readyz", Some(stall)) => {
-            json(503, health::stalled(streams, stall.loop_index, stall.for_ms))
+            json(503, health::stalled(streams, Some(stall.loop_index), stall.for_ms))
         }
         ("/metrics", _) if door == Door::Admin => {
             let stalled = hub.desks().iter().filter(|desk| desk.stalled_ms() != 0).count();

@@ -1,10 +1,12 @@
-//! Whoever looks whether the loops still turn: a thread that shares nothing with them but numbers.
+//! Whoever looks whether the loops still turn, and whether the sequencer goes on: a thread that shares nothing with them but numbers.
 //!
 //! # Contract       a loop that is awake and has not turned for `loop_stall_max` is said to stand still, on its desk, until it
-//!   turns again; after `loop_stall_abort` the process ends, so that whoever supervises it can start another
+//!   turns again; after `loop_stall_abort` the process ends, so that whoever supervises it can start another. The same goes
+//!   for a sequencer that begins no step though something waits for it
 //! # Why not …      the time of a loop's last turn: a process that was stopped for a while, or a machine that slept, would find
 //!   all of its loops late. What counts is how long the watchdog itself has seen a loop stand still
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ const LOOK_MAX: Duration = Duration::from_millis(250);
 pub(super) fn run(hub: &Hub, stand_in: &Arc<StandIn>, stop: &AtomicBool) {
     let limits = &hub.limits;
     let look = LOOK_MAX.min(limits.loop_stall_max / 4).max(Duration::from_millis(1));
-    let mut watch = Watch::new(hub.desks().len());
+    let mut watch = Watch::new(hub.desks().len() + 1);
     let mut last = Instant::now();
     while !stop.load(Ordering::Acquire) {
         thread::park_timeout(look);
@@ -34,34 +36,45 @@ pub(super) fn run(hub: &Hub, stand_in: &Arc<StandIn>, stop: &AtomicBool) {
         last = Instant::now();
         for (index, desk) in hub.desks().iter().enumerate() {
             let still = watch.look(index, desk.turns(), desk.bell.is_asleep(), passed);
-            match verdict(still, limits) {
-                Verdict::Turns => {
-                    if desk.stalled_ms() != 0 {
-                        eprintln!("fanfare: loop {index} turns again");
-                    }
-                    desk.set_stalled_ms(0);
-                }
-                Verdict::Stalled => {
-                    if desk.stalled_ms() == 0 {
-                        eprintln!("fanfare: loop {index} has stood still for {} ms", still.as_millis());
-                        hub.counters.count_stall();
-                    }
-                    desk.set_stalled_ms((still.as_millis() as u64).max(1));
-                    stand_in.answer(hub, index);
-                }
-                Verdict::Lost => {
-                    let seconds = still.as_secs_f64();
-                    eprintln!(
-                        "fanfare: loop {index} has stood still for {seconds:.1} s; the server cannot go on"
-                    );
-                    std::process::abort();
-                }
+            desk.set_stalled_ms(judge(&format_args!("loop {index}"), still, desk.stalled_ms(), hub));
+            if desk.stalled_ms() != 0 {
+                stand_in.answer(hub, index);
             }
+        }
+        let (ingest, sequencer) = (hub.ingest(), hub.desks().len());
+        // One that sits in a loop ends with it.
+        let steps = hub.desks().iter().any(|desk| desk.turns().is_some()).then(|| ingest.steps());
+        let still = watch.look(sequencer, steps, ingest.is_empty(), passed);
+        ingest.set_stalled_ms(judge(&"the sequencer", still, ingest.stalled_ms(), hub));
+    }
+}
+
+/// Says what is to be said of `who`, which has stood still for so long, and was known to for `stalled_ms`; returns the new
+/// number of these. Ends the process if it has been too long.
+fn judge(who: &dyn Display, still: Duration, stalled_ms: u64, hub: &Hub) -> u64 {
+    match verdict(still, &hub.limits) {
+        Verdict::Turns => {
+            if stalled_ms != 0 {
+                eprintln!("fanfare: {who} goes on again");
+            }
+            0
+        }
+        Verdict::Stalled => {
+            if stalled_ms == 0 {
+                eprintln!("fanfare: {who} has stood still for {} ms", still.as_millis());
+                hub.counters.count_stall();
+            }
+            (still.as_millis() as u64).max(1)
+        }
+        Verdict::Lost => {
+            let seconds = still.as_secs_f64();
+            eprintln!("fanfare: {who} has stood still for {seconds:.1} s; the server cannot go on");
+            std::process::abort();
         }
     }
 }
 
-/// What is to be done about a loop.
+/// What is to be done about a loop, or the sequencer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// Nothing.
@@ -80,7 +93,7 @@ fn verdict(still: Duration, limits: &Limits) -> Verdict {
     }
 }
 
-/// What was seen of each loop.
+/// What was seen of each loop, and of the sequencer.
 #[derive(Debug)]
 struct Watch {
     seen: Vec<Seen>,
@@ -93,15 +106,15 @@ struct Seen {
 }
 
 impl Watch {
-    fn new(loops: usize) -> Watch {
-        Watch { seen: vec![Seen::default(); loops] }
+    fn new(count: usize) -> Watch {
+        Watch { seen: vec![Seen::default(); count] }
     }
 
-    /// `passed` after the last look the loop `index` has begun so many turns, or had its last; returns for how long it has
-    /// stood still.
-    fn look(&mut self, index: usize, turns: Option<u64>, is_asleep: bool, passed: Duration) -> Duration {
+    /// `passed` after the last look number `index` has begun so many turns, or had its last, and has nothing to do if
+    /// `is_idle`; returns for how long it has stood still.
+    fn look(&mut self, index: usize, turns: Option<u64>, is_idle: bool, passed: Duration) -> Duration {
         let seen = &mut self.seen[index];
-        let stands_still = turns.is_some() && turns == seen.turns && !is_asleep;
+        let stands_still = turns.is_some() && turns == seen.turns && !is_idle;
         seen.turns = turns;
         seen.still = if stands_still { seen.still + passed } else { Duration::ZERO };
         seen.still
@@ -110,14 +123,21 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+    use crate::hub::Sitter;
+    use crate::sequencer::{Before, Origin, Submission};
+    use crate::sync::bell::Waker;
+    use crate::words::cursor::Epoch;
+    use crate::words::now::Now;
 
     #[test]
     fn only_a_loop_that_is_awake_and_does_not_turn_stands_still() {
         let mut watch = Watch::new(2);
         let second = Duration::from_secs(1);
-        let mut check = |turns: u64, is_asleep: bool, expected_s: u32| {
-            assert_eq!(watch.look(1, Some(turns), is_asleep, second), second * expected_s);
+        let mut check = |turns: u64, is_idle: bool, expected_s: u32| {
+            assert_eq!(watch.look(1, Some(turns), is_idle, second), second * expected_s);
         };
         check(1, false, 0);
         check(2, false, 0);
@@ -132,6 +152,101 @@ mod tests {
         assert_eq!(watch.look(0, Some(7), false, second), second, "each by itself");
         assert_eq!(watch.look(0, None, false, second), Duration::ZERO);
         assert_eq!(watch.look(0, None, false, second), Duration::ZERO, "it has ended");
+    }
+
+    /// Nobody.
+    struct Deaf;
+
+    impl Waker for Deaf {
+        fn wake(&self) {}
+    }
+
+    /// A server's middle under watch, where nobody gets at the sequencer but `act`.
+    fn under_watch(limits: Limits, act: impl FnOnce(&Hub, &mut Sitter)) {
+        let wakers: Vec<Box<dyn Waker>> = vec![Box::new(Deaf), Box::new(Deaf)];
+        let hub = Hub::new(limits, Epoch::from_bits(0), wakers);
+        let mut sitter = hub.seat().take().unwrap();
+        // Its loops sleep.
+        hub.desks().iter().for_each(|desk| desk.bell.lie_down());
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| run(&hub, &Arc::default(), &stop));
+            // It ends if the test fails, too.
+            let _end = End(&stop);
+            act(&hub, &mut sitter);
+        });
+    }
+
+    /// Ends the watchdog when dropped, at its next look.
+    struct End<'a>(&'a AtomicBool);
+
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    fn submit(hub: &Hub) {
+        hub.submit(Submission::clear(Origin::NOBODY, Before::Keep(0))).unwrap();
+    }
+
+    fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !is_true() {
+            assert!(begin.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_sequencer_that_leaves_something_lying_is_noticed_until_it_goes_on() {
+        let limits =
+            Limits { loop_stall_max: Duration::from_millis(40), loop_stall_abort: None, ..Limits::default() };
+        under_watch(limits, |hub, sitter| {
+            submit(hub);
+            wait_until("it is seen", || hub.ingest().stalled_ms() != 0);
+            assert!(40 <= hub.ingest().stalled_ms());
+            assert_eq!((hub.stalled(), hub.counters.stalls()), (None, 1), "no loop stands still");
+            assert!(sitter.step(hub, Now::default()));
+            wait_until("it is seen to go on", || hub.ingest().stalled_ms() == 0);
+            let begin = Instant::now();
+            // Longer than it might stand still, if there were anything to do.
+            wait_until("some time has passed", || {
+                assert_eq!(hub.ingest().stalled_ms(), 0);
+                Duration::from_millis(200) < begin.elapsed()
+            });
+        });
+    }
+
+    /// Set in the child, which is this test once more.
+    const CHILD: &str = "FANFARE_TEST_SEQUENCER_CHILD";
+
+    #[test]
+    fn a_sequencer_that_stands_still_for_too_long_ends_the_process() {
+        if std::env::var_os(CHILD).is_some() {
+            let limits = Limits {
+                loop_stall_max: Duration::from_millis(20),
+                loop_stall_abort: Some(Duration::from_millis(100)),
+                ..Limits::default()
+            };
+            under_watch(limits, |hub, _| {
+                submit(hub);
+                wait_until("the process ends", || false);
+            });
+            return;
+        }
+        let name = "server::watchdog::tests::a_sequencer_that_stands_still_for_too_long_ends_the_process";
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert_eq!(child.status.code(), None, "it ends by a signal: {said}");
+        assert!(
+            said.contains("fanfare: the sequencer has stood still for 0.1 s; the server cannot go on"),
+            "{said}"
+        );
     }
 
     #[test]

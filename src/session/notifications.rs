@@ -26,7 +26,8 @@ use crate::notify::{
     Refusal, Request, User,
 };
 use crate::wire::http::{Method, Response, problem, query_pairs};
-use crate::words::limits::Limits;
+use crate::words::limits::{Limits, RETRY_AFTER_SECONDS};
+use crate::words::spread::spread;
 
 /// Understands a request for one of the paths of notifications, with its whole body; nothing if the path is none of
 /// them. `OPTIONS` is for the caller, who knows the methods from [`allowed_methods`].
@@ -48,12 +49,12 @@ pub fn allowed_methods(path: &str) -> Option<&'static str> {
     Endpoint::parse(path).map(Endpoint::methods)
 }
 
-/// The response that says `answer`.
+/// The response that says `answer`. `seed` decides when somebody for whom there is no room may try again.
 #[must_use]
-pub fn respond(answer: &Answer) -> Response {
+pub fn respond(answer: &Answer, seed: u64) -> Response {
     let outcome = match answer {
         Ok(outcome) => outcome,
-        Err(refusal) => return refusal_response(refusal),
+        Err(refusal) => return refusal_response(refusal, seed),
     };
     let status = if matches!(outcome, Outcome::Notified(Notified::Stored { .. })) { 201 } else { 200 };
     Response::new(status)
@@ -296,11 +297,12 @@ fn bad(code: &str, detail: &str) -> Refused {
     problem(400, code, detail).into()
 }
 
-fn refusal_response(refusal: &Refusal) -> Response {
+fn refusal_response(refusal: &Refusal, seed: u64) -> Response {
     let detail = refusal.to_string();
     match refusal {
         Refusal::Overloaded | Refusal::Stopped => {
-            problem(503, refusal.code(), &detail).header("Retry-After", "1")
+            let seconds = spread(seed, RETRY_AFTER_SECONDS).to_string();
+            problem(503, refusal.code(), &detail).header("Retry-After", seconds)
         }
         Refusal::NotFound => problem(404, refusal.code(), &detail),
         Refusal::UsersFull | Refusal::StoreFull => problem(507, refusal.code(), &detail),
@@ -555,7 +557,7 @@ mod tests {
     #[test]
     fn outcomes_and_their_texts() {
         let check = |outcome: Outcome, status: u16, expected: &str| {
-            let (got, head, body) = written(&respond(&Ok(outcome)));
+            let (got, head, body) = written(&respond(&Ok(outcome), 0));
             assert_eq!((got, body.as_str()), (status, format!("{expected}\n").as_str()));
             assert!(head.contains("Cache-Control: no-store\r\nContent-Type: application/json\r\n"), "{head}");
         };
@@ -602,7 +604,7 @@ mod tests {
 
     #[test]
     fn the_catalogue_is_json_with_twelve_entries() {
-        let (_, _, body) = written(&respond(&Ok(Outcome::Kinds)));
+        let (_, _, body) = written(&respond(&Ok(Outcome::Kinds), 0));
         let first = r#"{"types":[{"type":"mention","label":"Mentioned","icon":"at","default":true},"#;
         assert!(body.starts_with(first), "{body}");
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -619,8 +621,8 @@ mod tests {
     fn refusals_and_their_statuses() {
         let check = |refusal: Refusal, status: u16, has_retry: bool| {
             let code = refusal.code();
-            let (got, head, body) = written(&respond(&Err(refusal)));
-            assert_eq!((got, head.contains("Retry-After: 1")), (status, has_retry), "{code}");
+            let (got, head, body) = written(&respond(&Err(refusal), 0));
+            assert_eq!((got, head.contains("Retry-After: ")), (status, has_retry), "{code}");
             assert!(body.contains(&format!("\"code\":\"{code}\"")), "{body}");
             assert!(!body.contains("/var/lib"), "what failed is for the operator: {body}");
         };
@@ -630,5 +632,16 @@ mod tests {
         check(Refusal::UsersFull, 507, false);
         check(Refusal::StoreFull, 507, false);
         check(Refusal::Failed("/var/lib/x".into()), 500, false);
+    }
+
+    #[test]
+    fn those_who_are_refused_are_told_to_come_back_at_different_times() {
+        let told = |seed: u64| {
+            let (_, head, _) = written(&respond(&Err(Refusal::Overloaded), seed));
+            let (_, seconds) = head.split_once("Retry-After: ").unwrap();
+            seconds.lines().next().unwrap().parse::<u64>().unwrap()
+        };
+        let told: BTreeSet<u64> = (0..100).map(told).collect();
+        assert!(told.into_iter().eq(RETRY_AFTER_SECONDS));
     }
 }

@@ -140,8 +140,8 @@ pub struct Limits {
     pub lag_age_max: Option<Duration>,
     /// How long a closing connection may take to say goodbye.
     pub linger_max: Duration,
-    /// How long a loop that is awake may take for a turn; at least a millisecond. Beyond it health is red until it turns
-    /// again, and who would be served by it is answered 503.
+    /// How long a loop that is awake may take for a turn, and the sequencer to begin a step when something waits for it; at least
+    /// a millisecond. Beyond it health is red until it goes on again, and who would be served by that loop is answered 503.
     pub loop_stall_max: Duration,
     /// How long before the process ends instead. `None`: it never does.
     pub loop_stall_abort: Option<Duration>,

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod kind;
 pub mod labels;
 pub mod limits;
+pub mod now;
 pub mod on_slow;
 pub mod rate;
 pub mod spread;

@@ -96,7 +96,7 @@ impl Context {
                 return true;
             }
         } else {
-            outsider.is_pending = outsider.sitter.step(&self.hub, self.now().unix_ms);
+            outsider.is_pending = outsider.sitter.step(&self.hub, self.now());
         }
         if outsider.is_pending {
             let done = outsider.sitter.done();

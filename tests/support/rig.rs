@@ -80,7 +80,7 @@ impl Rig {
 
     /// Publishes whatever waits in the queue.
     pub(crate) fn sequence(&mut self) {
-        while self.sitter.step(&self.hub, self.now.unix_ms) {
+        while self.sitter.step(&self.hub, self.now) {
             self.sitter.announce(&self.hub, None);
         }
     }

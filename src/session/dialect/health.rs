@@ -16,13 +16,14 @@ pub fn ready(is_ready: bool, connections: usize) -> String {
     )
 }
 
-/// The body of an answer about either while the loop `loop_index` has not turned for `for_ms` milliseconds, though it is
-/// awake.
+/// The body of an answer about either while the loop `loop_index`, or the sequencer if it is none, has done nothing for
+/// `for_ms` milliseconds, though there is something to do.
 #[must_use]
-pub fn stalled(connections: usize, loop_index: usize, for_ms: u64) -> String {
+pub fn stalled(connections: usize, loop_index: Option<usize>, for_ms: u64) -> String {
+    let who = loop_index.map_or("\"sequencer\":true".to_owned(), |index| format!("\"loop\":{index}"));
     format!(
         "{{\"clients\":{connections},\"status\":\"stalled\",\"connections\":{connections},\
-         \"loop\":{loop_index},\"stalled_ms\":{for_ms},\
+         {who},\"stalled_ms\":{for_ms},\
          \"checks\":{{\"realtime\":{{\"status\":\"down\",\"details\":{{\"connections\":{connections}}}}}}}}}"
     )
 }
@@ -39,8 +40,12 @@ mod tests {
             r#"{"clients":3,"status":"ok","connections":3,"checks":{"realtime":{"status":"up","details":{"connections":3}}}}"#
         );
         assert_eq!(
-            stalled(3, 1, 6012),
+            stalled(3, Some(1), 6012),
             r#"{"clients":3,"status":"stalled","connections":3,"loop":1,"stalled_ms":6012,"checks":{"realtime":{"status":"down","details":{"connections":3}}}}"#
+        );
+        assert_eq!(
+            stalled(0, None, 7),
+            r#"{"clients":0,"status":"stalled","connections":0,"sequencer":true,"stalled_ms":7,"checks":{"realtime":{"status":"down","details":{"connections":0}}}}"#
         );
         assert_eq!(
             ready(false, 0),
