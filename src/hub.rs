@@ -12,6 +12,7 @@ use crate::admission::Admission;
 use crate::audience::Audience;
 use crate::counters::Counters;
 use crate::log::{BATCH_EVENTS_MAX, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
+use crate::mail::Letter;
 use crate::presence::Presence;
 use crate::sequencer::{Ingest, Order, Refusal, Step, Submission};
 use crate::sync::bell::{Waker, fence_before_ring};
@@ -103,6 +104,11 @@ impl Hub {
     #[must_use]
     pub fn desks(&self) -> &[Desk] {
         &self.desks
+    }
+
+    /// Another policy is in force: every loop looks at its clients anew.
+    pub fn review(&self) {
+        self.desks.iter().for_each(|desk| desk.post(Letter::Review));
     }
 
     /// The way to the sequencer, for whoever runs it.

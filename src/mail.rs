@@ -22,6 +22,8 @@ pub enum Letter {
     },
     /// A question that every loop is asked.
     Question(Arc<Question>),
+    /// Another policy is in force: who is connected is to be looked at anew.
+    Review,
 }
 
 /// What every loop is asked, or told to do.
@@ -36,6 +38,8 @@ pub enum About {
     },
     /// To disconnect somebody.
     Disconnect(Whom),
+    /// To disconnect somebody who may not come back for now.
+    Revoke(Whom),
 }
 
 /// Whom to disconnect.
@@ -45,6 +49,10 @@ pub enum Whom {
     Client(String),
     /// Every client of this user.
     User(String),
+    /// Every client that has shown the token of this id.
+    Token(String),
+    /// Every client whose token this key has signed, or that has shown the API key of this name.
+    Key(String),
 }
 
 /// Part of an answer: what to sort it by, and a JSON text.

@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
+use fanfare::session::auth::Known;
 use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
 use fanfare::session::hooks::{Secrets, Source};
 use fanfare::session::policy::{InForce, Policy};
@@ -27,8 +28,14 @@ struct Strict {
 }
 
 impl Authority for Strict {
-    fn identify(&self, head: &RequestHead<'_>, door: Door) -> Result<Principal, Denied> {
-        Development.identify(head, door)
+    fn identify(
+        &self,
+        head: &RequestHead<'_>,
+        door: Door,
+        unix_ms: u64,
+        known: &mut Known,
+    ) -> Result<Principal, Denied> {
+        Development.identify(head, door, unix_ms, known)
     }
 
     fn allow(&self, principal: &Principal, act: &Act<'_>) -> Result<(), Denied> {
@@ -41,7 +48,7 @@ impl Authority for Strict {
 struct Closed;
 
 impl Authority for Closed {
-    fn identify(&self, _: &RequestHead<'_>, _: Door) -> Result<Principal, Denied> {
+    fn identify(&self, _: &RequestHead<'_>, _: Door, _: u64, _: &mut Known) -> Result<Principal, Denied> {
         Err(Denied::Unknown)
     }
 
@@ -105,7 +112,7 @@ fn somebody_unknown_gets_nothing_anywhere() {
         http.send(request_text(method, path, "", r#"{"channel":"t:a","event":"k"}"#));
         let answer = http.answer();
         answer.assert_problem(401, "unauthorized", path);
-        assert_eq!(answer.field("www-authenticate"), Some("Bearer"), "{path}");
+        assert_eq!(answer.field("www-authenticate"), Some("Bearer realm=\"fanfare\""), "{path}");
     };
     for path in ["/history?channel=t:a", "/presence?channel=chat:a", "/health", "/", "/notifications/types"] {
         check(&mut public, "GET", path);
@@ -217,7 +224,7 @@ fn whoever_asks_is_who_opened_the_stream() {
     // `user:x` is for x only.
     let server = start(|principal, act| match act {
         Act::Read { pattern, .. } => {
-            pattern.as_str().strip_prefix("user:").is_some_and(|user| principal.user.as_deref() != Some(user))
+            pattern.as_str().strip_prefix("user:").is_some_and(|user| principal.user() != Some(user))
         }
         _ => false,
     });
@@ -460,7 +467,7 @@ fn announcing_may_be_denied() {
 
 #[test]
 fn operating_may_be_denied() {
-    let server = start(|_, act| matches!(act, Act::Administer));
+    let server = start(|_, act| matches!(act, Act::Administer | Act::Measure));
     let mut client = Client::open(server.public, "/ws?channel=t:a&user=alice");
     assert_eq!(client.next()["type"], "subscribed");
     Publisher::connect(server.public).publish("t:a", "1");

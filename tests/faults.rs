@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
+use fanfare::session::auth::Known;
 use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
 use fanfare::session::policy::{InForce, Policy};
 use fanfare::session::request::Door;
@@ -26,8 +27,14 @@ const TEXT: u8 = 0x81;
 struct Faulty;
 
 impl Authority for Faulty {
-    fn identify(&self, head: &RequestHead<'_>, door: Door) -> Result<Principal, Denied> {
-        Development.identify(head, door)
+    fn identify(
+        &self,
+        head: &RequestHead<'_>,
+        door: Door,
+        unix_ms: u64,
+        known: &mut Known,
+    ) -> Result<Principal, Denied> {
+        Development.identify(head, door, unix_ms, known)
     }
 
     fn allow(&self, _: &Principal, act: &Act<'_>) -> Result<(), Denied> {

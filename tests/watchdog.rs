@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use fanfare::session::auth::Known;
 use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
 use fanfare::session::policy::{InForce, Policy};
 use fanfare::session::request::Door;
@@ -37,8 +38,14 @@ impl Gate {
 struct Slow(Arc<Gate>);
 
 impl Authority for Slow {
-    fn identify(&self, head: &RequestHead<'_>, door: Door) -> Result<Principal, Denied> {
-        Development.identify(head, door)
+    fn identify(
+        &self,
+        head: &RequestHead<'_>,
+        door: Door,
+        unix_ms: u64,
+        known: &mut Known,
+    ) -> Result<Principal, Denied> {
+        Development.identify(head, door, unix_ms, known)
     }
 
     fn allow(&self, _: &Principal, act: &Act<'_>) -> Result<(), Denied> {

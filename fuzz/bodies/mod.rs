@@ -11,6 +11,7 @@ mod names;
 mod publish_body;
 mod session;
 mod sse_round_trip;
+mod token;
 mod websocket_decoder;
 
 /// A target's name, and what it does with an input: it panics if something does not hold.
@@ -28,5 +29,6 @@ pub(crate) const TARGETS: &[Target] = &[
     ("publish_body", publish_body::run),
     ("session", session::run),
     ("sse_round_trip", sse_round_trip::run),
+    ("token", token::run),
     ("websocket_decoder", websocket_decoder::run),
 ];

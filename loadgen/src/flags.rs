@@ -9,6 +9,7 @@ use crate::compare::CompareFlags;
 use crate::counting::CountFlags;
 use crate::options::{Interval, OnSlow, Rate, Size, SourceRange, Transports, Verify, Via};
 use crate::side_by_side::options::SideBySideFlags;
+use crate::target::Target;
 
 /// Drives a Fanfare server with load and tells latency one can trust.
 #[derive(Debug, Parser)]
@@ -50,6 +51,27 @@ pub(crate) struct TargetFlags {
     /// Bearer token, sent with every request
     #[arg(long, env = "LOADGEN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
+    /// File with the bearer token, which others cannot see as they can a command line
+    #[arg(long, env = "LOADGEN_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl TargetFlags {
+    /// The server, and what it takes to be let in.
+    ///
+    /// # Errors
+    /// As [`Target::parse`], and when the file cannot be read.
+    pub(crate) fn target(&self) -> Result<Target, String> {
+        let token = match &self.token_file {
+            None => self.token.clone(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+                Some(text.trim().to_owned())
+            }
+        };
+        Target::parse(&self.url, token)
+    }
 }
 
 /// Options of `loadgen run`.

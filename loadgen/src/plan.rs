@@ -66,7 +66,7 @@ impl Plan {
     /// # Errors
     /// Says which option is wrong, and why.
     pub(crate) fn new(flags: RunFlags) -> Result<Plan, String> {
-        let target = Target::parse(&flags.target.url, flags.target.token.clone())?;
+        let target = flags.target.target()?;
         check_channel(&flags.channel, flags.channels)?;
         let within = |name: &str, value: u64, least: u64, most: u64| {
             let fits = (least..=most).contains(&value);

@@ -47,7 +47,7 @@ impl Plan {
             return Err("--loop cannot begin standard input again".to_owned());
         }
         Ok(Plan {
-            target: Target::parse(&flags.target.url, flags.target.token)?,
+            target: flags.target.target()?,
             interval_ns: match flags.rate {
                 Rate::PerSecond(rate) => NS_PER_SECOND as f64 / rate / flags.speed,
                 Rate::Saturation => 0.0,

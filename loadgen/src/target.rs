@@ -34,7 +34,7 @@ impl Target {
             .min_by_key(SocketAddr::is_ipv6)
             .ok_or_else(|| format!("{authority} has no address"))?;
         if token.as_deref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err("--token has characters that a header cannot carry".to_owned());
+            return Err("the token has characters that a header cannot carry".to_owned());
         }
         Ok(Target { authority: authority.to_owned(), address, token })
     }

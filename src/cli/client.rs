@@ -1,10 +1,43 @@
 //! A plain HTTP connection to a server, for the commands that are clients.
 
+use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::Failure;
+
+/// What a client shows.
+#[derive(clap::Args)]
+pub(super) struct Credentials {
+    /// File with the token or API key to show; without it that of the environment, FANFARE_TOKEN, if there is one
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Credentials {
+    /// The token, if there is one.
+    pub(super) fn token(&self) -> anyhow::Result<Option<String>> {
+        let text = match &self.token_file {
+            Some(path) => Some(fs::read_to_string(path).with_context(|| path.display().to_string())?),
+            None => env::var("FANFARE_TOKEN").ok(),
+        };
+        let token = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Failure::Usage("a token is one word".to_owned()).into());
+        }
+        Ok(token)
+    }
+}
+
+/// The line of a request's head that shows a token, if there is one.
+pub(super) fn authorization(token: Option<&str>) -> String {
+    token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default()
+}
 
 /// Where a server is.
 pub(super) struct Target {

@@ -98,6 +98,9 @@ pub(super) struct LimitFlags {
     /// How long a WebSocket message may take; beyond it close 1008.
     #[arg(long, env = "FANFARE_MESSAGE_DEADLINE", default_value = "5s", value_parser = parse_duration)]
     message_deadline: Duration,
+    /// How long a WebSocket without a token may take to show one; beyond it close 4401.
+    #[arg(long, env = "FANFARE_AUTH_DEADLINE", default_value = "10s", value_parser = parse_duration)]
+    auth_deadline: Duration,
     /// How long a ping may go unanswered.
     #[arg(long, env = "FANFARE_PONG_DEADLINE", default_value = "20s", value_parser = parse_duration)]
     pong_deadline: Duration,
@@ -145,6 +148,7 @@ impl LimitFlags {
             answer_deadline: self.answer_deadline,
             keep_alive: self.keep_alive,
             message_deadline: self.message_deadline,
+            auth_deadline: self.auth_deadline,
             pong_deadline: self.pong_deadline,
             linger_max: self.linger,
             retry: self.retry,
@@ -154,13 +158,14 @@ impl LimitFlags {
     }
 
     /// The durations that must last at least a moment, and not for ever.
-    pub(super) fn durations(&self) -> [Duration; 8] {
+    pub(super) fn durations(&self) -> [Duration; 9] {
         [
             self.head_deadline,
             self.body_deadline,
             self.answer_deadline,
             self.keep_alive,
             self.message_deadline,
+            self.auth_deadline,
             self.pong_deadline,
             self.linger,
             self.retry,

@@ -1,10 +1,12 @@
 //! The command line: what was typed becomes what is valid, and is handed down.
 
 mod client;
+mod keys;
 mod limits;
 mod publish;
 mod serve;
 mod tail;
+mod tokens;
 mod units;
 
 use std::process::ExitCode;
@@ -36,6 +38,10 @@ enum Command {
     Publish(publish::PublishFlags),
     /// Follow channels: one JSON event a line on standard output.
     Tail(tail::TailFlags),
+    /// Make keys: for whoever signs tokens, and for programs.
+    Keys(keys::KeysFlags),
+    /// Print a signed token, for development.
+    Token(keys::MintFlags),
 }
 
 /// Runs what was asked for.
@@ -45,6 +51,8 @@ pub fn run(flags: Flags) -> ExitCode {
         Command::Serve(flags) => serve::run(&flags),
         Command::Publish(flags) => publish::run(&flags),
         Command::Tail(flags) => tail::run(&flags),
+        Command::Keys(flags) => keys::run(&flags),
+        Command::Token(flags) => keys::mint(&flags),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

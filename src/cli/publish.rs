@@ -5,7 +5,7 @@ use std::io::Read;
 use clap::Args;
 
 use super::Failure;
-use super::client::{Answer, Target, problem_text};
+use super::client::{Answer, Credentials, Target, authorization, problem_text};
 
 /// Publishes one event and prints the server's answer, which has its sequence number.
 #[derive(Args)]
@@ -31,6 +31,8 @@ pub(super) struct PublishFlags {
     /// The workspace that the event belongs to
     #[arg(long)]
     workspace: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 pub(super) fn run(flags: &PublishFlags) -> anyhow::Result<()> {
@@ -60,8 +62,9 @@ pub(super) fn run(flags: &PublishFlags) -> anyhow::Result<()> {
     body.push_str(data.get());
     body.push('}');
     let request = format!(
-        "POST /publish HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n",
-        target.authority
+        "POST /publish HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n{}",
+        target.authority,
+        authorization(flags.credentials.token()?.as_deref())
     );
     let answer = Answer::to(target.connect()?, &request, body.as_bytes())?;
     let status = answer.status;

@@ -11,9 +11,11 @@ use signal_hook::iterator::Signals;
 
 use super::Failure;
 use super::limits::LimitFlags;
+use super::tokens::TokenFlags;
 use super::units::{parse_bytes, size};
 use crate::admission::TURNED_AWAY_MAX;
 use crate::server::{Certificate, Config, Server, Shown};
+use crate::session::auth::{self, AuthSettings, Revoked};
 use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
 use crate::session::policy::{InForce, Policy};
@@ -142,6 +144,8 @@ pub(super) struct ServeFlags {
     drain_timeout: Duration,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    tokens: TokenFlags,
     /// Publish bundled real events in a circle, so that there is something to see.
     #[arg(long, env = "FANFARE_DEMO")]
     demo: bool,
@@ -185,11 +189,14 @@ pub(super) fn run(flags: &ServeFlags) -> anyhow::Result<()> {
 
 /// What is valid of what was typed.
 fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
+    let auth_settings = flags.tokens.settings();
+    let has_keys = auth_settings.has_keys();
     for (name, address) in [("--listen", flags.listen), ("--admin-listen", flags.admin_listen)] {
-        if !address.ip().is_loopback() && !flags.insecure {
+        if !address.ip().is_loopback() && !flags.insecure && !has_keys {
             let message = format!(
                 "{name} {address} can be reached by others, and anybody could read and publish everything; \
-                 listen on 127.0.0.1, or say --insecure if that is what you want"
+                 listen on 127.0.0.1, give it keys (--token-key, --jwks, --api-keys), or say --insecure if that is \
+                 what you want"
             );
             return Err(Failure::Usage(message).into());
         }
@@ -260,12 +267,12 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
     limits.check().map_err(bad)?;
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
     let is_public = [flags.listen, flags.admin_listen].iter().any(|address| !address.ip().is_loopback());
-    if is_public {
+    let authority = authority(flags, &auth_settings, is_public)?;
+    if is_public && !has_keys {
         eprintln!(
             "warning: anybody who reaches this server can read and publish everything but what is of single users"
         );
     }
-    let authority: Arc<dyn Authority> = if is_public { Arc::new(Insecure) } else { Arc::new(Development) };
     let settings = Settings {
         dialect: flags.dialect,
         on_slow: flags.on_slow,
@@ -286,6 +293,32 @@ fn certificate(flags: &ServeFlags) -> anyhow::Result<Option<Certificate>> {
     let (Some(chain), Some(key)) = (&flags.tls_cert, &flags.tls_key) else { return Ok(None) };
     let certificate = Certificate::read(chain, key).map_err(|error| Failure::Usage(error.to_string()))?;
     Ok(Some(certificate))
+}
+
+/// Who decides: tokens where there are keys, else nobody who could know anybody.
+fn authority(
+    flags: &ServeFlags,
+    settings: &AuthSettings,
+    is_public: bool,
+) -> anyhow::Result<Arc<dyn Authority>> {
+    if settings.has_keys() {
+        if settings.admin_open && !flags.admin_listen.ip().is_loopback() {
+            let message = format!(
+                "--admin-open, and --admin-listen {} can be reached by others: give operators tokens",
+                flags.admin_listen
+            );
+            return Err(Failure::Usage(message).into());
+        }
+        let tokens = auth::load(settings, &Arc::<Revoked>::default());
+        let tokens = tokens.map_err(|error| Failure::Usage(error.to_string()))?;
+        eprintln!("keys: {}", tokens.key_names().collect::<Vec<_>>().join(", "));
+        return Ok(Arc::new(tokens));
+    }
+    if !settings.anonymous_subscribe.is_empty() || settings.admin_open {
+        let message = "--anonymous-subscribe and --admin-open mean nothing without keys";
+        return Err(Failure::Usage(message.to_owned()).into());
+    }
+    Ok(if is_public { Arc::new(Insecure) } else { Arc::new(Development) })
 }
 
 /// The secrets of webhooks, one a line of their files, so that a new one can be told before the old one goes.

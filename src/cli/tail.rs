@@ -3,10 +3,12 @@
 use std::io::{BufRead, ErrorKind, Write};
 
 use clap::Args;
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
 use tungstenite::{Message, client};
 
 use super::Failure;
-use super::client::{Answer, Target, problem_text};
+use super::client::{Answer, Credentials, Target, authorization, problem_text};
 
 /// Follows channels until interrupted: one JSON object a line on standard output, gaps included. Everything else the
 /// server says goes to standard error.
@@ -44,6 +46,8 @@ pub(super) struct TailFlags {
     /// End after so many lines
     #[arg(short = 'n', long)]
     count: Option<usize>,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 pub(super) fn run(flags: &TailFlags) -> anyhow::Result<()> {
@@ -69,10 +73,11 @@ pub(super) fn run(flags: &TailFlags) -> anyhow::Result<()> {
     }
     let query = query.finish();
     let mut printer = Printer { left: flags.count.unwrap_or(usize::MAX) };
+    let token = flags.credentials.token()?;
     if flags.sse {
-        follow_sse(&target, &query, &mut printer)
+        follow_sse(&target, &query, token.as_deref(), &mut printer)
     } else {
-        follow_websocket(&target, &query, &mut printer)
+        follow_websocket(&target, &query, token.as_deref(), &mut printer)
     }
 }
 
@@ -95,10 +100,16 @@ impl Printer {
     }
 }
 
-fn follow_sse(target: &Target, query: &str, printer: &mut Printer) -> anyhow::Result<()> {
+fn follow_sse(
+    target: &Target,
+    query: &str,
+    token: Option<&str>,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
     let request = format!(
-        "GET /events?{query} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n",
-        target.authority
+        "GET /events?{query} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n{}",
+        target.authority,
+        authorization(token)
     );
     let mut answer = Answer::to(target.connect()?, &request, b"")?;
     if answer.status != 200 {
@@ -122,10 +133,20 @@ fn follow_sse(target: &Target, query: &str, printer: &mut Printer) -> anyhow::Re
     }
 }
 
-fn follow_websocket(target: &Target, query: &str, printer: &mut Printer) -> anyhow::Result<()> {
-    let url = format!("ws://{}/ws?{query}", target.authority);
+fn follow_websocket(
+    target: &Target,
+    query: &str,
+    token: Option<&str>,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    let mut request = format!("ws://{}/ws?{query}", target.authority).into_client_request()?;
+    if let Some(token) = token {
+        let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert("Authorization", value);
+    }
     let stream = target.connect()?;
-    let (mut socket, _) = match client(url, stream) {
+    let (mut socket, _) = match client(request, stream) {
         Ok(opened) => opened,
         Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
             let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();

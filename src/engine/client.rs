@@ -364,6 +364,7 @@ impl Shared {
                 }
             }
             Verb::Ping => Answer::Pong { seq: self.reader().position() - 1 },
+            Verb::Auth(_) => error("unsupported", "in this process nobody need say who they are".to_owned()),
         }
     }
 

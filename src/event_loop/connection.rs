@@ -294,7 +294,7 @@ impl<L> Connection<L> {
 
     /// Who it is, if that is known.
     pub(super) fn user(&self) -> Option<&str> {
-        self.details.as_ref()?.principal.user.as_deref()
+        self.details.as_ref()?.principal.user()
     }
 
     /// What its filters let through.

@@ -220,7 +220,8 @@ impl<L: Link> EventLoop<L> {
         let must_wait = !connection.waiting.is_empty();
         self.handling.note_whole(connection.out.len());
         let policy = settings.policy.load();
-        let principal = match policy.authority.identify(head, connection.door) {
+        let known = &mut self.known_tokens;
+        let principal = match policy.authority.identify(head, connection.door, self.now.unix_ms, known) {
             Ok(principal) => principal,
             Err(denied) => return self.respond(key, &denial(denied), context),
         };
@@ -264,6 +265,7 @@ impl<L: Link> EventLoop<L> {
             Request::Clients { limit, by_lag } => {
                 return self.ask_everybody(key, About::Clients { limit, by_lag }, context);
             }
+            Request::Revoke { whom, for_ms } => return self.revoke(key, whom, for_ms, context),
             Request::Disconnect(whom) => return self.ask_everybody(key, About::Disconnect(whom), context),
             Request::Delivered { seq, patience_ms } => {
                 return self.await_delivery(key, seq, patience_ms, context);
@@ -419,7 +421,13 @@ impl<L: Link> EventLoop<L> {
             }
         }
         match self.connections.get(key) {
-            Some(connection) if !connection.is_paused(&self.hub.limits) => ControlFlow::Continue(()),
+            // A command may have ended the conversation.
+            Some(connection)
+                if !connection.is_paused(&self.hub.limits)
+                    && !matches!(connection.session, Session::Closing) =>
+            {
+                ControlFlow::Continue(())
+            }
             _ => ControlFlow::Break(()),
         }
     }
@@ -474,6 +482,7 @@ impl<L: Link> EventLoop<L> {
             }
             Verb::Filter(filter) => self.set_filter(key, filter, id),
             Verb::Unsubscribe { patterns } => self.unsubscribe(key, &patterns, id),
+            Verb::Auth(token) => self.authenticate(key, &token, id),
             Verb::List => self.list(key, id),
             Verb::Ping => {
                 let seq = self.position_of(key) - 1;
@@ -528,6 +537,10 @@ impl<L: Link> EventLoop<L> {
         let nobody = Principal::default();
         let details = self.connections.get(key).and_then(|connection| connection.details.as_ref());
         let principal = details.map_or(&nobody, |details| &details.principal);
+        if principal.expires_ms().is_some_and(|expires_ms| expires_ms <= self.now.unix_ms) {
+            // Its stream ends before this turn is over.
+            return Err(Denied::BadToken);
+        }
         self.settings.policy.load().authority.allow(principal, act)
     }
 
@@ -605,7 +618,10 @@ impl<L: Link> EventLoop<L> {
 /// The answer to somebody who may not.
 fn denial(denied: Denied) -> Response {
     let answer = problem(denied.status(), denied.code(), &denied.to_string());
-    if denied == Denied::Unknown { answer.header("WWW-Authenticate", "Bearer") } else { answer }
+    match denied.challenge() {
+        Some(challenge) => answer.header("WWW-Authenticate", challenge),
+        None => answer,
+    }
 }
 
 impl<L> Connection<L> {

@@ -310,6 +310,7 @@ impl<L: Link> EventLoop<L> {
         let was_stream = connection.delivery != Delivery::None;
         if was_stream {
             self.tell_client(key, "client_disconnected");
+            self.end_time(key);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.delivery = Delivery::None;

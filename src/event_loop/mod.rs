@@ -24,6 +24,7 @@ mod life;
 mod link;
 mod operate;
 mod pace;
+mod passes;
 mod recent;
 mod render;
 mod service;
@@ -44,6 +45,7 @@ pub use crate::words::now::Now;
 pub use link::Link;
 
 use crate::hub::{Desk, Hub};
+use crate::session::auth::Known;
 use crate::session::publish::Openings;
 use crate::session::request::Door;
 use crate::session::settings::Settings;
@@ -57,6 +59,7 @@ use connection::{Connection, Delivery, NO_MARK, Rates};
 use fan_out::{FanOut, Routed};
 use fault::Handling;
 use flush::{Batch, Sent, Sifted};
+use passes::Expiries;
 use recent::Recent;
 use render::Rendered;
 use service::DeliveryWait;
@@ -127,6 +130,11 @@ pub struct EventLoop<L> {
     delivery_waits: Vec<DeliveryWait>,
     /// Events of its own on their way to the sequencer.
     own_events: OwnEvents,
+    /// When the time of clients ends, and the tokens that they have shown lately.
+    expiries: Expiries,
+    known_tokens: Known,
+    /// The first connection that has not been looked at since the policy was exchanged.
+    reviewing: Option<usize>,
     /// Filters in use, each once.
     filters: HashSet<Arc<Filter>, foldhash::fast::RandomState>,
     /// At so many, those that nobody uses any more are looked for.
@@ -196,6 +204,9 @@ impl<L: Link> EventLoop<L> {
             services_due: 0,
             delivery_waits: Vec::new(),
             own_events: OwnEvents::default(),
+            expiries: Expiries::default(),
+            known_tokens: Known::default(),
+            reviewing: None,
             filters: HashSet::default(),
             filters_high: stream::FILTERS_HIGH,
             patterns: Recent::default(),
@@ -276,12 +287,18 @@ impl<L: Link> EventLoop<L> {
         self.take_receipts();
         self.take_letters();
         self.advance_stage();
+        if self.reviewing.is_some() {
+            self.review();
+        }
         self.input();
         self.publish_own_events();
         self.show_table();
         self.sequence();
         self.route();
         self.expire();
+        if !self.expiries.is_empty() {
+            self.end_times();
+        }
         self.flush();
         self.desk().advance_routed(self.fan_out.base());
         let behind_ms = self.backlog.age_ms(self.fan_out.base(), now.mono_ms);
@@ -301,6 +318,7 @@ impl<L: Link> EventLoop<L> {
             || self.fan_out.position() < self.hub.log.published()
             || desk.has_receipt()
             || desk.has_letter()
+            || self.reviewing.is_some()
             || !self.own_events.is_empty()
             || self.owes
             || (self.index == 0 && self.hub.errand.is_left())
@@ -321,7 +339,8 @@ impl<L: Link> EventLoop<L> {
             let ahead_ms = at_unix_ms.saturating_sub(self.now.unix_ms);
             self.now.mono_ms + ahead_ms.min(EXPIRY_LOOK_MS_MAX)
         });
-        self.timers.next_ms().into_iter().chain(drain).chain(expiry).chain(self.delivery_look_ms()).min()
+        let times = [drain, expiry, self.delivery_look_ms(), self.expiries.next_ms(self.now)];
+        self.timers.next_ms().into_iter().chain(times.into_iter().flatten()).min()
     }
 
     /// The loop has slept: what was published meanwhile without a subscriber here is none of its business.

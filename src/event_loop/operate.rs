@@ -20,6 +20,7 @@ impl<L: Link> EventLoop<L> {
         let parts = match &question.about {
             About::Clients { limit, by_lag } => self.clients(*limit, *by_lag),
             About::Disconnect(whom) => self.disconnect(whom),
+            About::Revoke(whom) => vec![Part::default(); self.dismiss_revoked(whom)],
         };
         let Some(mut all) = question.answer(parts) else { return };
         let answer = Box::new(match &question.about {
@@ -34,7 +35,9 @@ impl<L: Link> EventLoop<L> {
             About::Disconnect(Whom::Client(_)) if all.is_empty() => {
                 crate::wire::http::problem(404, "no_such_client", "There is no client of this id.")
             }
-            About::Disconnect(_) => json(200, format!("{{\"disconnected\":{}}}\n", all.len())),
+            About::Disconnect(_) | About::Revoke(_) => {
+                json(200, format!("{{\"disconnected\":{}}}\n", all.len()))
+            }
         });
         self.hub.desks()[question.asker].post(Letter::Answer { token: question.token, answer });
     }
@@ -72,7 +75,7 @@ impl<L: Link> EventLoop<L> {
             }
         };
         text(&mut out, "{\"id\":", Some(&self.client_id(key, connection)));
-        text(&mut out, ",\"user\":", details.principal.user.as_deref());
+        text(&mut out, ",\"user\":", details.principal.user());
         text(&mut out, ",\"address\":", connection.link.peer().map(|address| address.to_string()).as_deref());
         text(&mut out, ",\"agent\":", Some(&*details.agent).filter(|agent| !agent.is_empty()));
         let transport = if connection.speech.form == Form::WebSocket { "websocket" } else { "sse" };
@@ -110,6 +113,7 @@ impl<L: Link> EventLoop<L> {
                 && match whom {
                     Whom::Client(id) => *id == self.client_id(key, connection),
                     Whom::User(user) => connection.user() == Some(user),
+                    Whom::Token(_) | Whom::Key(_) => false,
                 }
         };
         let meant = self.connections.iter().filter(|(key, connection)| is_meant(*key, connection));

@@ -155,6 +155,7 @@ impl<L: Link> EventLoop<L> {
         self.enter(key, &Pattern::announcements());
         self.hub.counters.open_stream();
         self.tell_client(key, "client_connected");
+        self.begin_time(key);
         self.remind(key);
     }
 
@@ -310,17 +311,35 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn unsubscribe(&mut self, key: usize, ended: &[(Pattern, String)], id: Option<&str>) {
         self.stand_apart(key);
         for (pattern, text) in ended {
-            let Some(connection) = self.connections.get_mut(key) else { return };
-            if let Some(at) = connection.subscriptions.iter().position(|held| held.pattern == *pattern) {
-                let held = connection.subscriptions.remove(at);
-                connection.note_filters();
-                self.edit(|this| this.end_subscription(key, &held));
-            }
+            self.let_go(key, pattern);
             let answer = match self.dialect_of(key) {
                 Dialect::Guts | Dialect::Sdk => guts::unsubscribed(text),
                 _ => reply::unsubscribed(text, id),
             };
             self.say(key, &answer);
+        }
+    }
+
+    /// Ends subscriptions of a WebSocket client that are no longer granted, and says so.
+    pub(super) fn withdraw(&mut self, key: usize, ended: &[Pattern]) {
+        self.stand_apart(key);
+        for pattern in ended {
+            self.let_go(key, pattern);
+            let told = match self.dialect_of(key) {
+                Dialect::Guts | Dialect::Sdk => guts::unsubscribed(pattern.as_str()),
+                _ => reply::withdrawn(pattern.as_str()),
+            };
+            self.say(key, &told);
+        }
+    }
+
+    /// Ends the subscription to `pattern`, if there is one.
+    fn let_go(&mut self, key: usize, pattern: &Pattern) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(at) = connection.subscriptions.iter().position(|held| held.pattern == *pattern) {
+            let held = connection.subscriptions.remove(at);
+            connection.note_filters();
+            self.edit(|this| this.end_subscription(key, &held));
         }
     }
 

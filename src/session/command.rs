@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::auth::Secret;
 use super::authority::Act;
 use super::filter;
 use super::publish::{Envelope, Openings, ordinary_command, publication};
@@ -58,6 +59,8 @@ pub enum Verb {
     Publish(Box<Publication>),
     /// Answer.
     Ping,
+    /// Be who this token says, from now on.
+    Auth(Secret),
 }
 
 /// What a connection already has, when it says something.
@@ -95,7 +98,8 @@ impl Verb {
             Verb::Publish(publication) => {
                 on(&Act::Publish { channel: publication.channel(), workspace: publication.workspace() })
             }
-            Verb::Filter(_) | Verb::Unsubscribe { .. } | Verb::List | Verb::Ping => Ok(()),
+            // To show a token is what everybody may; what comes of it is the authority's to say.
+            Verb::Filter(_) | Verb::Unsubscribe { .. } | Verb::List | Verb::Ping | Verb::Auth(_) => Ok(()),
         }
     }
 }
@@ -141,6 +145,8 @@ struct Raw<'a> {
     on_slow: Option<&'a RawValue>,
     #[serde(borrow)]
     last: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
 }
 
 /// Reads a text message. Members that no command knows are ignored, as clients of other versions may send them. What
@@ -210,6 +216,11 @@ fn parse_any(text: &str, limits: &Limits) -> Result<Command, CommandError> {
         }
         "list" => Verb::List,
         "ping" => Verb::Ping,
+        "auth" => {
+            let message = "Invalid message format: missing field `token`";
+            let token = raw.token.ok_or_else(|| refuse("bad_message", message.to_owned()))?;
+            Verb::Auth(Secret::new(token.into_owned()))
+        }
         "publish" => {
             let (Some(channel), Some(event)) = (raw.channel, raw.event) else {
                 let message = "Invalid message format: publish needs 'channel' and 'event'";
@@ -336,6 +347,9 @@ mod tests {
         check(r#"{"type":"filter"}"#, Err("bad_message"));
         check(r#"{"type":"unsubscribe","channel":"t:a","id":"x"}"#, Ok(()));
         check(r#"{"type":"list"}"#, Ok(()));
+        check(r#"{"type":"auth","token":"a.b.c","id":1}"#, Ok(()));
+        check(r#"{"type":"auth"}"#, Err("bad_message"));
+        check(r#"{"type":"auth","token":7}"#, Err("bad_message"));
         check(r#"{"type":"ping","id":{}}"#, Err("bad_message"));
         check(r#"{"type":"publish","channel":"t:a","event":"k","data":{"a":[1]}}"#, Ok(()));
         check(r#"{"type":"publish","channel":"t:a"}"#, Err("bad_message"));

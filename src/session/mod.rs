@@ -3,6 +3,7 @@
 //! Pure: bytes in, values out, answers as bytes. Whoever holds the connection decides when to call and acts on what it
 //! is told; nothing here knows of sockets, clocks, tables or the log.
 
+pub mod auth;
 pub mod authority;
 pub mod cloud_event;
 pub mod command;

@@ -9,7 +9,10 @@ use crate::sequencer::{Before, Publication};
 use crate::wire::http::{Method, RequestHead, decode_path_segment};
 use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
-use crate::words::limits::{ANNOUNCEMENT_BYTES_MAX, CHANNELS_LISTED_MAX, CLIENTS_LISTED_MAX};
+use crate::words::limits::{
+    ANNOUNCEMENT_BYTES_MAX, CHANNELS_LISTED_MAX, CLIENTS_LISTED_MAX, REVOCATION_DEFAULT, REVOCATION_MAX,
+    USER_BYTES_MAX,
+};
 use crate::words::workspace::Scope;
 
 /// The methods of `path`, or nothing if operators find nothing there.
@@ -17,7 +20,7 @@ use crate::words::workspace::Scope;
 pub fn allowed_methods(path: &str) -> Option<&'static str> {
     match path {
         "/stats" | "/metrics" | "/channels" | "/clients" => Some("GET, HEAD, OPTIONS"),
-        "/announce" | "/clear" => Some("POST, OPTIONS"),
+        "/announce" | "/clear" | "/revoke" => Some("POST, OPTIONS"),
         _ if path.starts_with("/channels/") => Some("GET, HEAD, OPTIONS"),
         _ if path.starts_with("/clients/") || path.starts_with("/users/") => Some("DELETE, OPTIONS"),
         _ => None,
@@ -34,6 +37,7 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
         "/channels" => channels(head, None),
         "/announce" => announce(body),
         "/clear" => clear(body),
+        "/revoke" => revoke(body),
         path => {
             let (folder, name) = path.strip_prefix('/')?.split_once('/')?;
             match (folder, decode_path_segment(name)) {
@@ -135,6 +139,42 @@ fn clear(body: &[u8]) -> Result<Request, Refused> {
     Ok(Request::Clear(before))
 }
 
+/// Whom to refuse from now on, and for how long.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    jti: Option<String>,
+    user: Option<String>,
+    key: Option<String>,
+    #[serde(rename = "for")]
+    duration: Option<String>,
+}
+
+fn revoke(body: &[u8]) -> Result<Request, Refused> {
+    let whom = match object(body)? {
+        Revocation { jti: Some(id), user: None, key: None, duration } => (Whom::Token(id), duration),
+        Revocation { jti: None, user: Some(user), key: None, duration } => (Whom::User(user), duration),
+        Revocation { jti: None, user: None, key: Some(key), duration } => (Whom::Key(key), duration),
+        _ => return Err(refused(400, "bad_revocation", "Say exactly one of jti, user, key.")),
+    };
+    let (whom, duration) = whom;
+    let (Whom::Token(name) | Whom::User(name) | Whom::Key(name) | Whom::Client(name)) = &whom;
+    if name.is_empty() || USER_BYTES_MAX < name.len() {
+        let detail = format!("A name has 1 to {USER_BYTES_MAX} bytes.");
+        return Err(refused(400, "bad_revocation", &detail));
+    }
+    let duration = match duration.as_deref().map(humantime::parse_duration) {
+        None => REVOCATION_DEFAULT,
+        Some(Ok(duration)) if (1..=REVOCATION_MAX.as_millis()).contains(&duration.as_millis()) => duration,
+        Some(_) => {
+            let days = REVOCATION_MAX.as_secs() / 86_400;
+            let detail = format!("for is a time such as \"1h\", of at most {days} days.");
+            return Err(refused(400, "bad_revocation", &detail));
+        }
+    };
+    Ok(Request::Revoke { whom, for_ms: duration.as_millis() as u64 })
+}
+
 /// Reads a JSON object.
 fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
     // Without this a list of values would do for a struct.
@@ -189,6 +229,16 @@ mod tests {
         check("/clear", r#"{"keep":0}"#, Ok("Clear(Keep(0))"));
         check("/clear", "{}", Err(400));
         check("/clear", r#"{"before":7,"keep":1}"#, Err(400));
+        check("/revoke", r#"{"jti":"t1","for":"1h"}"#, Ok("Revoke { whom: Token(\"t1\"), for_ms: 3600000 }"));
+        check("/revoke", r#"{"user":"alice"}"#, Ok("Revoke { whom: User(\"alice\"), for_ms: 86400000 }"));
+        check("/revoke", r#"{"key":"k1","for":"30days"}"#, Ok("Revoke { whom: Key(\"k1\"),"));
+        check("/revoke", r#"{"key":"k1","for":"31days"}"#, Err(400));
+        check("/revoke", r#"{"key":"k1","for":"0s"}"#, Err(400));
+        check("/revoke", r#"{"key":"k1","for":"soon"}"#, Err(400));
+        check("/revoke", r#"{"key":"k1","user":"alice"}"#, Err(400));
+        check("/revoke", r#"{"key":""}"#, Err(400));
+        check("/revoke", r#"{"client":"0-1"}"#, Err(400));
+        check("/revoke", "{}", Err(400));
         check("/clear", "", Err(400));
         check("/clear", "[null,null,0]", Err(400));
     }

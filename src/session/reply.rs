@@ -87,6 +87,23 @@ pub fn unsubscribed(channel: &str, id: Option<&str>) -> String {
     object("unsubscribed", &[("channel", Member::Text(channel))], id)
 }
 
+/// The subscription has ended, because what was granted is no longer.
+#[must_use]
+pub fn withdrawn(channel: &str) -> String {
+    let members = [("channel", Member::Text(channel)), ("reason", Member::Text("forbidden"))];
+    object("unsubscribed", &members, None)
+}
+
+/// The connection is this user's from now on, until that time if there is one.
+#[must_use]
+pub fn authenticated(user: Option<&str>, expires_ms: Option<u64>, id: Option<&str>) -> String {
+    let members = [
+        ("user", user.map_or(Member::Null, Member::Text)),
+        ("expires_at", expires_ms.map_or(Member::Null, Member::Number)),
+    ];
+    object("authenticated", &members, id)
+}
+
 /// What the connection is subscribed to.
 #[must_use]
 pub fn subscriptions(channels: &[&str], seq: u64, epoch: Epoch, id: Option<&str>) -> String {
@@ -160,6 +177,12 @@ mod tests {
             subscriptions(&["t:a", "t:b"], 7, epoch, None),
             r#"{"type":"subscriptions","channels":["t:a","t:b"],"seq":7,"epoch":"aaaaaaaa"}"#,
         );
+        check(withdrawn("t:a"), r#"{"type":"unsubscribed","channel":"t:a","reason":"forbidden"}"#);
+        check(
+            authenticated(Some("alice"), Some(1000), Some("1")),
+            r#"{"type":"authenticated","user":"alice","expires_at":1000,"id":1}"#,
+        );
+        check(authenticated(None, None, None), r#"{"type":"authenticated","user":null,"expires_at":null}"#);
         check(published(9, Some("\"x\"")), r#"{"type":"published","seq":9,"id":"x"}"#);
         check(cleared(3, 9, Some("2")), r#"{"type":"cleared","count":3,"oldest":9,"id":2}"#);
         check(pong(9, None), r#"{"type":"pong","seq":9}"#);

@@ -89,6 +89,13 @@ pub enum Request {
     },
     /// Disconnect a client, by its id or all of a user.
     Disconnect(Whom),
+    /// Disconnect somebody, who may not come back for so long.
+    Revoke {
+        /// Whom.
+        whom: Whom,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
     /// Which channels there are, and how many subscribe to them.
     Channels {
         /// Those that this matches.
@@ -226,11 +233,12 @@ impl Request {
                 on(&Act::Presence { channel, workspace: workspace.as_ref() })
             }
             Request::Announce(_) => on(&Act::Announce),
+            Request::Metrics => on(&Act::Measure),
             Request::Stats
-            | Request::Metrics
             | Request::Clear(_)
             | Request::Clients { .. }
             | Request::Disconnect(_)
+            | Request::Revoke { .. }
             | Request::Channels { .. } => on(&Act::Administer),
             Request::HookPing
             | Request::Delivered { .. }
@@ -249,9 +257,7 @@ const POST: &str = "POST, OPTIONS";
 /// The methods of `path`, or nothing if there is no such path.
 fn allowed_methods(path: &str, door: Door) -> Option<&'static str> {
     match (path, door) {
-        ("/health" | "/healthz" | "/health/live" | "/health/startup" | "/health/ready" | "/readyz", _) => {
-            Some(GET_OR_HEAD)
-        }
+        (path, _) if HEALTH_PATHS.contains(&path) => Some(GET_OR_HEAD),
         ("*", _) => Some("GET, HEAD, POST, PUT, DELETE, OPTIONS"),
         (path, Door::Admin) => operate::allowed_methods(path),
         ("/ws" | "/events" | "/v1/events" | "/api/events" | "/ws/subscribe", _) => Some(GET),
@@ -261,6 +267,15 @@ fn allowed_methods(path: &str, door: Door) -> Option<&'static str> {
         (path, _) if PAGE_PATHS.contains(&path) => Some(GET_OR_HEAD),
         (path, _) => notifications::allowed_methods(path),
     }
+}
+
+const HEALTH_PATHS: &[&str] =
+    &["/health", "/healthz", "/health/live", "/health/startup", "/health/ready", "/readyz"];
+
+/// Whether nothing at this path depends on who asks: health, the page, and webhooks, which prove themselves otherwise.
+#[must_use]
+pub fn is_open_to_all(path: &str) -> bool {
+    HEALTH_PATHS.contains(&path) || PAGE_PATHS.contains(&path) || Source::of_path(path).is_some()
 }
 
 /// The files of the page at `/`.

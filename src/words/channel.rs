@@ -163,7 +163,8 @@ impl<'a> RouteParts<'a> {
 }
 
 /// The workspace that a channel or pattern of the namespace `memory` names.
-fn own_workspace(name: &str) -> Option<&str> {
+#[must_use]
+pub fn own_workspace(name: &str) -> Option<&str> {
     let path = name.strip_prefix("memory:")?;
     path.split('/').next().filter(|segment| !segment.contains('*'))
 }
@@ -377,6 +378,25 @@ impl Pattern {
             (Step::Any, Some(_)) => true,
             (Step::Named(wanted), Some(name)) => wanted == name,
         })
+    }
+
+    /// Whether everything that `other` matches, a pattern or channel outside of all scopes, is matched by this one, which
+    /// stands outside of them too. Cost: one pass over both.
+    ///
+    /// ```
+    /// use fanfare::words::channel::Pattern;
+    ///
+    /// let pattern = Pattern::parse("repo:alice/*")?;
+    /// assert!(pattern.contains("repo:alice/demo/prs") && pattern.contains("repo:alice/*"));
+    /// assert!(!pattern.contains("repo:*/demo") && !pattern.contains("repo:*") && !pattern.contains("*"));
+    /// # Ok::<(), fanfare::words::channel::ChannelError>(())
+    /// ```
+    #[must_use]
+    pub fn contains(&self, other: &str) -> bool {
+        let steps_of = |name| name_steps(if name == "*" { "" } else { name });
+        // Both match whatever begins as they do, so this one must end first and be no narrower on the way.
+        let mut others = steps_of(other);
+        steps_of(self.name()).all(|own| others.next().is_some_and(|step| own == "*" || own == step))
     }
 
     /// The literal text every matching route starts with.

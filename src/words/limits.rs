@@ -120,6 +120,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// From the first frame of a WebSocket message to its last. Beyond it: close 1008.
     pub message_deadline: Duration,
+    /// How long a WebSocket that may do nothing yet may take to show a token. Beyond it: close 4401.
+    pub auth_deadline: Duration,
     /// How often a WebSocket peer is pinged.
     pub ping_every: Duration,
     /// How long a ping that reached the kernel may go unanswered before the connection is closed.
@@ -268,6 +270,7 @@ impl Default for Limits {
             answer_deadline: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             message_deadline: Duration::from_secs(5),
+            auth_deadline: Duration::from_secs(10),
             ping_every: Duration::from_secs(25),
             pong_deadline: Duration::from_secs(20),
             quiet_after: Duration::from_secs(30),
@@ -356,6 +359,35 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
 /// Longest name of a user, in bytes: of `user:<name>`, which is a channel.
 pub const USER_BYTES_MAX: usize = 250;
+
+/// Longest token, in bytes: half of a head as it is usually bounded. Beyond it: 401.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Tokens that one loop remembers to have verified: each takes 80 bytes, and what it says. Beyond it they are verified again.
+pub const KNOWN_TOKENS_MAX: usize = 4096;
+
+/// Keys that tokens are verified with: each that fits is tried. Beyond it the start, or the reload, is refused.
+pub const TOKEN_KEYS_MAX: usize = 16;
+
+/// Shortest secret that tokens are signed with, in bytes: as many as what comes out of its hash.
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+
+/// How far the clock of who issues tokens may be ahead of ours, at most.
+pub const TOKEN_LEEWAY_MAX: Duration = Duration::from_secs(60);
+
+/// API keys. Beyond it the start, or the reload, is refused.
+pub const API_KEYS_MAX: usize = 1024;
+
+/// Longest file of keys, in bytes; as above.
+pub const KEY_FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Tokens, users and keys that are revoked at once. Beyond it: 507 `revocations_full`.
+pub const REVOCATIONS_MAX: usize = 65_536;
+
+/// For how long something is revoked unless that is said, and at most.
+pub const REVOCATION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// See [`REVOCATION_DEFAULT`].
+pub const REVOCATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Clients in one answer of `GET /clients`. Beyond it the answer says that there are more.
 pub const CLIENTS_LISTED_MAX: usize = 1000;

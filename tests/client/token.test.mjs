@@ -74,6 +74,16 @@ scene('a token is refreshed on the open connection', async ({ fake, open }) => {
   assert.deepEqual(reasons, ['connect', 'refresh', 'refresh', 'refresh']);
 });
 
+scene('a channel that is no longer granted is told and not asked for again', async ({ fake, open }) => {
+  const { feed, heard } = open({ channels: ['t:a', 't:b/**'] });
+  const peer = await fake.socket();
+  await peer.begin('aa', 0);
+  await heard.state('open');
+  peer.say({ type: 'unsubscribed', channel: 't:b/*', reason: 'forbidden' });
+  assert.deepEqual(await heard.next('error'), { code: 'forbidden', message: 't:b/* is no longer granted.' });
+  assert.deepEqual(feed.channels, ['t:a']);
+});
+
 scene('a token that cannot be had is a failure like any other', async ({ fake, open }) => {
   let asked = 0;
   const token = () => {

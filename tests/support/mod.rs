@@ -12,6 +12,7 @@ pub(crate) mod publisher;
 pub(crate) mod rig;
 pub(crate) mod sse;
 pub(crate) mod stream;
+pub(crate) mod tokens;
 pub(crate) mod websocket;
 
 use std::io::{self, ErrorKind, Read, Write};

@@ -114,6 +114,18 @@ impl ServerProcess {
         }
     }
 
+    /// What it says on standard error from here to its end, for which it must have been given a reason.
+    pub(crate) fn last_words(&mut self) -> String {
+        let mut words = String::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => words = words + &line + "\n",
+                Err(RecvTimeoutError::Disconnected) => return words,
+                Err(error) => panic!("the server does not end: {error}"),
+            }
+        }
+    }
+
     /// Memory of the process that is resident, in bytes.
     pub(crate) fn resident_bytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

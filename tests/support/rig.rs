@@ -101,6 +101,11 @@ impl Rig {
         }
     }
 
+    /// For how long the loop would sleep at most, in milliseconds; nothing if for ever.
+    pub(crate) fn sleeps_ms(&self) -> Option<u64> {
+        self.event_loop.deadline_ms().map(|at_ms| at_ms.saturating_sub(self.now.mono_ms))
+    }
+
     /// The loop sleeps from now on, or is awake again.
     pub(crate) fn sleep(&mut self, sleeps: bool) {
         let bell = &self.hub.desks()[0].bell;

@@ -70,6 +70,12 @@ impl Client {
         }
     }
 
+    /// As [`Client::settle`], while events may be on their way, which are thrown away.
+    pub(crate) fn settle_over_texts(&mut self) {
+        self.send_message(Message::Ping("settled".into()));
+        while !matches!(self.next_message(), Message::Pong(_)) {}
+    }
+
     /// The next message of any kind.
     pub(crate) fn next_message(&mut self) -> Message {
         self.socket.read().expect("a message comes")

@@ -602,6 +602,11 @@ class Feed extends EventTarget {
       case 'error':
         this.#takeError(link, message);
         break;
+      case 'unsubscribed':
+        // Without a reason it is the answer to a command.
+        if (message.reason === undefined) this.#answer(link, message, undefined);
+        else this.#takeWithdrawal(message);
+        break;
       default:
         this.#answer(link, message, undefined);
     }
@@ -620,6 +625,14 @@ class Feed extends EventTarget {
     // Numbers begin anew in another log, so the old ones must not hide its events.
     if (message.cause === 'epoch') this.#position = null;
     this.#pass(message, place);
+  }
+
+  /** The server no longer lets us have a channel: it is not asked for again. The server writes a last '**' as '*'. */
+  #takeWithdrawal({ channel, reason }) {
+    const isMeant = (name) => name === channel || name.replace(/\*\*$/, '*') === channel;
+    for (const name of [...this.#held].filter(isMeant)) this.#held.delete(name);
+    if (this.#held.size === 0) this.#begin(null);
+    this.#fire('error', { code: reason, message: `${channel} is no longer granted.` });
   }
 
   #takeError(link, { id, code, message }) {
