@@ -7,10 +7,11 @@
 //! # Why not …  one bound for both doors: operators must get in while everybody else is kept out
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::sync::{AtomicUsize, Ordering};
+use crate::words::address::counted;
 use crate::words::door::Door;
 use crate::words::limits::Limits;
 
@@ -59,7 +60,7 @@ impl Admission {
     #[must_use]
     pub fn enter_from(&self, address: IpAddr, limits: &Limits) -> bool {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(host_of(address)).or_default();
+        let count = addresses.entry(counted(address)).or_default();
         let is_free = *count < limits.connections_per_address_max;
         *count += usize::from(is_free);
         is_free
@@ -68,7 +69,7 @@ impl Admission {
     /// A connection from `address` that was counted has ended.
     pub fn leave_from(&self, address: IpAddr) {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = host_of(address);
+        let address = counted(address);
         if let Some(count) = addresses.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -118,17 +119,6 @@ impl Admission {
             Door::Public => &self.public,
             Door::Admin => &self.admin,
         }
-    }
-}
-
-/// What counts as one address: of the later protocol its first half, since whoever has one has all of that.
-fn host_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        canonical => canonical,
     }
 }
 

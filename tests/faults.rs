@@ -44,8 +44,10 @@ impl Authority for Faulty {
 }
 
 fn start(loops: usize) -> LocalServer {
-    let settings =
-        Settings { policy: InForce::new(Policy { authority: Arc::new(Faulty) }), ..Settings::default() };
+    let settings = Settings {
+        policy: InForce::new(Policy { authority: Arc::new(Faulty), ..Policy::default() }),
+        ..Settings::default()
+    };
     LocalServer::start_with_settings(Limits::default(), loops, settings)
 }
 

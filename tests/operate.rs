@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use support::http::{Answer, Http, ask, get, post, wait_for_delivery};
+use support::http::{Answer, Http, ask, get, post, request_text, wait_for_delivery};
 use support::process::ServerProcess;
 use support::publisher::Publisher;
 use support::sse::Sse;
@@ -561,4 +561,65 @@ fn the_public_door_leads_to_none_of_this() {
         get(server.admin, path).assert_problem(404, "not_found", path);
     }
     assert_eq!(clients(&server).len(), 1);
+}
+
+#[test]
+fn neither_door_leads_to_the_other_by_any_method_or_spelling() {
+    let server = ServerProcess::start(&[]);
+    let operators = [
+        "/stats",
+        "/metrics",
+        "/clients",
+        "/clients/0-0",
+        "/users/alice",
+        "/channels",
+        "/channels/t:a",
+        "/announce",
+        "/clear",
+    ];
+    let publics = [
+        "/",
+        "/client.js",
+        "/ws",
+        "/events",
+        "/v1/events",
+        "/api/events",
+        "/ws/subscribe",
+        "/api/realtime/stats",
+        "/publish",
+        "/publish/t:a",
+        "/hooks/github",
+        "/hooks/gitea",
+        "/hooks/gitlab",
+        "/history",
+        "/delivered",
+        "/presence",
+        "/notifications",
+        "/notifications/types",
+    ];
+    let check = |address, path: &str| {
+        let mut http = Http::connect(address);
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+            http.send(request_text(method, path, "", ""));
+            assert_eq!(http.answer_to(method).status, 404, "{method} {path}");
+        }
+    };
+    for path in operators {
+        check(server.public, path);
+        for other in [
+            format!("{path}/"),
+            format!("/{path}"),
+            format!("/.{path}"),
+            format!("/ws/..{path}"),
+            format!("/admin{path}"),
+            path.to_ascii_uppercase(),
+            path.replace('a', "%61").replace("/st", "/%73t"),
+            format!("{path}?door=admin"),
+        ] {
+            check(server.public, &other);
+        }
+    }
+    for path in publics {
+        check(server.admin, path);
+    }
 }

@@ -255,7 +255,7 @@ fn another_policy_holds_for_those_who_are_here_already() {
         let mut auth = auth_settings(&folder);
         change(&mut auth);
         let tokens = load(&auth, &Arc::<Revoked>::default()).unwrap();
-        settings.policy.exchange(Policy { authority: Arc::new(tokens) });
+        settings.policy.exchange(Policy { authority: Arc::new(tokens), ..Policy::default() });
         rig.hub.review();
         rig.settle();
     };
@@ -274,7 +274,7 @@ fn another_policy_holds_for_those_who_are_here_already() {
 
 #[test]
 fn whoever_was_believed_must_prove_it_once_there_are_keys() {
-    let policy = InForce::new(Policy { authority: Arc::new(Development) });
+    let policy = InForce::new(Policy { authority: Arc::new(Development), ..Policy::default() });
     let settings = Settings { policy: policy.clone(), ..Settings::default() };
     let mut rig = Rig::new(Limits::default(), settings);
     let (peer, said) = open(&mut rig, "/ws?channel=user:alice&user=alice", None);
@@ -283,7 +283,7 @@ fn whoever_was_believed_must_prove_it_once_there_are_keys() {
     assert!(said.contains(r#""type":"authenticated","user":"alice","expires_at":null"#), "{said}");
     let folder = folder();
     let tokens = load(&auth_settings(&folder), &Arc::<Revoked>::default()).unwrap();
-    policy.exchange(Policy { authority: Arc::new(tokens) });
+    policy.exchange(Policy { authority: Arc::new(tokens), ..Policy::default() });
     // Between the exchange and the review nobody is believed either.
     let subscribe = json!({"type": "subscribe", "channel": "user:alice", "since": "earliest"});
     assert!(command(&mut rig, &peer, &subscribe).contains("\"code\":\"unauthorized\""));
@@ -324,7 +324,7 @@ fn dialects_are_told_in_their_words_or_end() {
     assert!(said.contains("subscribed"), "{said}");
     let (engram, said) = open(&mut rig, "/ws?dialect=engram", Some(&wide));
     assert!(said.starts_with("HTTP/1.1 101"), "{said}");
-    settings.policy.exchange(Policy { authority: Arc::new(Less) });
+    settings.policy.exchange(Policy { authority: Arc::new(Less), ..Policy::default() });
     rig.hub.review();
     rig.settle();
     let said = heard(&guts);
@@ -427,7 +427,8 @@ fn revocations_are_bounded_and_mean_nothing_without_keys() {
     }
     let auth = AuthSettings { admin_open: true, ..auth_settings(&folder) };
     let authority = Arc::new(load(&auth, &revoked).unwrap());
-    let settings = Settings { policy: InForce::new(Policy { authority }), ..Settings::default() };
+    let settings =
+        Settings { policy: InForce::new(Policy { authority, ..Policy::default() }), ..Settings::default() };
     let server = LocalServer::start_with_settings(Limits::default(), 2, settings);
     post(server.admin, "/revoke", r#"{"user":"alice"}"#).assert_problem(507, "revocations_full", "full");
 }

@@ -60,7 +60,8 @@ impl Authority for Slow {
 fn start(loops: usize, loop_stall_abort: Option<Duration>) -> (LocalServer, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let authority = Arc::new(Slow(Arc::clone(&gate)));
-    let settings = Settings { policy: InForce::new(Policy { authority }), ..Settings::default() };
+    let settings =
+        Settings { policy: InForce::new(Policy { authority, ..Policy::default() }), ..Settings::default() };
     let limits = Limits { loop_stall_max: Duration::from_secs(1), loop_stall_abort, ..Limits::default() };
     (LocalServer::start_with_settings(limits, loops, settings), gate)
 }

@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes what is valid, and is handed down.
 
 mod client;
+mod edge;
 mod keys;
 mod limits;
 mod publish;

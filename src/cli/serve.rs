@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
+use super::edge::{EdgeFlags, check_bind};
 use super::limits::LimitFlags;
 use super::tokens::TokenFlags;
 use super::units::{parse_bytes, size};
@@ -18,7 +19,7 @@ use crate::server::{Certificate, Config, Server, Shown};
 use crate::session::auth::{self, AuthSettings, Revoked};
 use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
-use crate::session::policy::{InForce, Policy};
+use crate::session::policy::InForce;
 use crate::session::settings::Settings;
 use crate::words::channel::is_namespace;
 use crate::words::dialect::Dialect;
@@ -146,6 +147,8 @@ pub(super) struct ServeFlags {
     limits: LimitFlags,
     #[command(flatten)]
     tokens: TokenFlags,
+    #[command(flatten)]
+    edge: EdgeFlags,
     /// Publish bundled real events in a circle, so that there is something to see.
     #[arg(long, env = "FANFARE_DEMO")]
     demo: bool,
@@ -192,14 +195,7 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
     let auth_settings = flags.tokens.settings();
     let has_keys = auth_settings.has_keys();
     for (name, address) in [("--listen", flags.listen), ("--admin-listen", flags.admin_listen)] {
-        if !address.ip().is_loopback() && !flags.insecure && !has_keys {
-            let message = format!(
-                "{name} {address} can be reached by others, and anybody could read and publish everything; \
-                 listen on 127.0.0.1, give it keys (--token-key, --jwks, --api-keys), or say --insecure if that is \
-                 what you want"
-            );
-            return Err(Failure::Usage(message).into());
-        }
+        check_bind(name, address, has_keys, flags.insecure).map_err(Failure::Usage)?;
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let loops = flags.loops.unwrap_or(cores);
@@ -266,7 +262,8 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
     };
     limits.check().map_err(bad)?;
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
-    let is_public = [flags.listen, flags.admin_listen].iter().any(|address| !address.ip().is_loopback());
+    let is_public =
+        [flags.listen, flags.admin_listen].iter().any(|address| !address.ip().to_canonical().is_loopback());
     let authority = authority(flags, &auth_settings, is_public)?;
     if is_public && !has_keys {
         eprintln!(
@@ -279,7 +276,7 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         secrets: secrets(flags)?,
         presence: flags.presence.clone(),
         sys_events: flags.sys_events,
-        policy: InForce::new(Policy { authority }),
+        policy: InForce::new(flags.edge.policy(authority, flags.listen, flags.admin_listen)?),
         ..Settings::default()
     };
     let data_dir = flags.data_dir.clone();
@@ -357,12 +354,12 @@ fn parse_on_slow(text: &str) -> Result<OnSlow, &'static str> {
     OnSlow::parse(text).ok_or("gap, latest or close")
 }
 
-fn parse_rate(text: &str) -> Result<OptionalRate, RateError> {
+pub(super) fn parse_rate(text: &str) -> Result<OptionalRate, RateError> {
     if text == "0" { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// Under a name of its own, as the flags would take it for a flag that may be left out.
-type OptionalRate = Option<Rate>;
+pub(super) type OptionalRate = Option<Rate>;
 
 fn parse_patience(text: &str) -> Result<Patience, humantime::DurationError> {
     if text == "0" { Ok(None) } else { humantime::parse_duration(text).map(Some) }

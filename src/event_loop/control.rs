@@ -141,7 +141,8 @@ pub(super) fn push_published(
     let Ok(Done::Published { first, last, .. }) = outcome else {
         return published(outcome, is_batch, seed).write_to(out, context);
     };
-    if !is_batch && context.keep_alive && !context.head_only && context.version == Version::Http11 {
+    let is_usual = context.keep_alive && !context.head_only && context.version == Version::Http11;
+    if !is_batch && is_usual && context.cross_origin.is_none() {
         return push_seq(out, first);
     }
     let (first, last) = (Digits::of(first), Digits::of(last));
@@ -207,7 +208,7 @@ mod tests {
         let check = |outcome: Result<Done, Refusal>, is_batch: bool, status: u16, expected: &str| {
             let response = published(outcome, is_batch, 7);
             let written = |version: Version, keep_alive: bool| {
-                let context = ResponseContext { keep_alive, head_only: false, version };
+                let context = ResponseContext { keep_alive, version, ..ResponseContext::LAST };
                 let (mut text, mut pushed) = (Vec::new(), Vec::new());
                 response.write_to(&mut text, &context);
                 push_published(&mut pushed, outcome, is_batch, 7, &context);

@@ -12,7 +12,7 @@ use super::connection::Session;
 use super::{EventLoop, Link};
 use crate::log::Form;
 use crate::session::http::HttpReader;
-use crate::wire::http::{ResponseContext, Version, problem};
+use crate::wire::http::{ResponseContext, problem};
 use crate::wire::websocket::{close, push_close};
 use crate::words::limits::READ_BUFFER_BYTES;
 
@@ -89,8 +89,7 @@ impl<L: Link> EventLoop<L> {
                 connection.session = Session::Http(HttpReader::default());
                 connection.unread = Box::default();
                 let answer = problem(500, "internal_error", "A fault of the server.");
-                let context =
-                    ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
+                let context = ResponseContext::LAST;
                 // After those before it, which have nothing to do with it.
                 self.respond(key, &answer, context);
             }

@@ -16,16 +16,19 @@ use crate::session::command::{self, Reading, Verb};
 use crate::session::dialect::engram::{self, FilterUpdate};
 use crate::session::dialect::guts::{self, Spelling};
 use crate::session::dialect::health;
+use crate::session::gate;
 use crate::session::http::{Flow, HttpReader, Standing};
+use crate::session::rates::Toll;
 use crate::session::reply;
 use crate::session::request::{self, Health, Request};
 use crate::session::settings::Settings;
 use crate::session::submit::key_of;
 use crate::web;
-use crate::wire::http::{RequestHead, Response, ResponseContext, Version, problem};
+use crate::wire::http::{RequestHead, Response, ResponseContext, problem};
 use crate::wire::websocket::{Decoder, Message, WebSocketLimits, close, push_close, push_text};
 use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
+use crate::words::door::Door;
 use crate::words::filter::{Filter, Words};
 use crate::words::limits::AGENT_BYTES_MAX;
 use crate::words::rate::{Bucket, Rate};
@@ -168,11 +171,7 @@ impl<L: Link> EventLoop<L> {
             Err(error) => {
                 connection.session = Session::Http(reader);
                 let answer = error.response();
-                self.respond(
-                    key,
-                    &answer,
-                    ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 },
-                );
+                self.respond(key, &answer, ResponseContext::LAST);
             }
         }
     }
@@ -212,20 +211,35 @@ impl<L: Link> EventLoop<L> {
     fn request(&mut self, key: usize, head: &RequestHead<'_>, body: &[u8], settings: &Settings) -> Flow {
         let Some(connection) = self.connections.get(key) else { return Flow::Stop };
         let keep_alive = head.keep_alive && !self.hub.is_draining();
-        let context = ResponseContext {
+        let mut context = ResponseContext {
             keep_alive,
             head_only: head.method == crate::wire::http::Method::Head,
             version: head.version,
+            cross_origin: None,
         };
         let must_wait = !connection.waiting.is_empty();
         self.handling.note_whole(connection.out.len());
-        let policy = settings.policy.load();
+        let (policy, door) = (settings.policy.load(), connection.door);
+        match gate::admit(&policy, head, door) {
+            Ok(cross_origin) => context.cross_origin = cross_origin,
+            Err(refusal) => return self.respond(key, &refusal, context),
+        }
+        if let Some(answer) = gate::preflight(head, door) {
+            return self.respond(key, &answer, context);
+        }
+        let is_metered = policy.is_metered() && door == Door::Public;
+        if is_metered && let Err(refusal) = self.charge_sender(key, &policy, head) {
+            return self.respond(key, &refusal, context);
+        }
         let known = &mut self.known_tokens;
-        let principal = match policy.authority.identify(head, connection.door, self.now.unix_ms, known) {
+        let principal = match policy.authority.identify(head, door, self.now.unix_ms, known) {
             Ok(principal) => principal,
             Err(denied) => return self.respond(key, &denial(denied), context),
         };
-        let (door, limits) = (connection.door, &self.hub.limits);
+        if is_metered && let Err(refusal) = self.charge_user(&policy, head, &principal) {
+            return self.respond(key, &refusal, context);
+        }
+        let limits = &self.hub.limits;
         let request = request::parse(head, body, door, &principal, limits, settings, &mut self.openings);
         let request = match request {
             Ok(request) => request,
@@ -236,6 +250,9 @@ impl<L: Link> EventLoop<L> {
         }
         let response = match request {
             Request::Publish { publications, is_batch, key: known_by, .. } => {
+                if is_metered {
+                    self.charge_batch(key, &policy, head, &principal, publications.len());
+                }
                 let order = Order::Publish { publications, idempotency: known_by };
                 return self.order_http(key, order, is_batch, context);
             }
@@ -250,6 +267,11 @@ impl<L: Link> EventLoop<L> {
                 "pipelined_stream",
                 "A stream cannot follow requests whose answers are still due.",
             ),
+            Request::WebSocket(_) | Request::Events { .. }
+                if let Err(refusal) = self.note_client(key, &policy, head) =>
+            {
+                *refusal
+            }
             Request::WebSocket(wish) => {
                 let details = self.details_of(head, principal);
                 return self.open_websocket(key, head, wish, details, context);
@@ -452,12 +474,15 @@ impl<L: Link> EventLoop<L> {
     }
 
     fn command(&mut self, key: usize, text: &str) {
-        let is_in_time = self.may(self.hub.limits.command_rate, |rates| &mut rates.commands);
+        let is_in_time = self.may(self.hub.limits.command_rate, |rates| &mut rates.commands)
+            && self.may_client(key, Toll::Command);
         match self.dialect_of(key) {
             Dialect::Native | Dialect::CloudEvents => {}
             // It has no word for it.
             Dialect::Engram if !is_in_time => return,
-            Dialect::Guts | Dialect::Sdk if !is_in_time => return self.refuse_haste(key, None),
+            Dialect::Guts | Dialect::Sdk if !is_in_time => {
+                return self.refuse_haste(key, Toll::Command, None);
+            }
             Dialect::Guts => return self.guts_command(key, text, Spelling::Hub),
             Dialect::Sdk => return self.guts_command(key, text, Spelling::Sdk),
             Dialect::Engram => return self.engram_update(key, text),
@@ -470,7 +495,7 @@ impl<L: Link> EventLoop<L> {
         };
         let id = command.id.as_deref();
         if !is_in_time {
-            return self.refuse_haste(key, id);
+            return self.refuse_haste(key, Toll::Command, id);
         }
         if let Err(denied) = self.allow_command(key, &command.verb) {
             return self.refuse(key, denied.code(), &denied.to_string(), id);
@@ -487,6 +512,9 @@ impl<L: Link> EventLoop<L> {
             Verb::Ping => {
                 let seq = self.position_of(key) - 1;
                 self.say(key, &reply::pong(seq, id));
+            }
+            Verb::Publish(_) if !self.may_client(key, Toll::Publish) => {
+                self.refuse_haste(key, Toll::Publish, id);
             }
             Verb::Publish(publication) => {
                 let nobody = Principal::default();
@@ -506,9 +534,9 @@ impl<L: Link> EventLoop<L> {
         }
     }
 
-    /// Tells a WebSocket client that it commands too much.
-    fn refuse_haste(&mut self, key: usize, id: Option<&str>) {
-        self.refuse(key, "rate_limited", "more commands in a second than allowed", id);
+    /// Tells a WebSocket client that it does something too often.
+    fn refuse_haste(&mut self, key: usize, toll: Toll, id: Option<&str>) {
+        self.refuse(key, "rate_limited", toll.complaint(), id);
     }
 
     /// Whether the client of a stream may do what it commands.

@@ -1,11 +1,12 @@
 //! The ends of connections: deadlines, goodbyes, removal.
 
 use super::connection::{Connection, Delivery, Listening, NO_MARK, Outbox, Ping, Session};
+use super::meter::{too_many_connections, too_many_connects};
 use super::{EventLoop, Link};
 use crate::counters::Traffic;
 use crate::log::Form;
 use crate::session::http::Standing;
-use crate::wire::http::{ResponseContext, Version, problem};
+use crate::wire::http::{ResponseContext, problem};
 use crate::wire::websocket::{close, push_close, push_ping};
 use crate::words::channel::Pattern;
 use crate::words::door::Door;
@@ -152,11 +153,7 @@ impl<L: Link> EventLoop<L> {
             Standing::Head => problem(408, "head_timeout", "The request's head took too long."),
             Standing::Body => problem(408, "body_timeout", "The request's body took too long."),
         };
-        self.respond(
-            key,
-            &answer,
-            ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 },
-        );
+        self.respond(key, &answer, ResponseContext::LAST);
     }
 
     /// Gives a new connection a place, if there is one.
@@ -166,8 +163,22 @@ impl<L: Link> EventLoop<L> {
         if !admission.enter(door, limits) {
             return Err(NoPlace::Anywhere);
         }
-        let is_counted = door == Door::Public && limits.connections_per_address_max != 0;
-        if is_counted && let Some(peer) = connection.link.peer() {
+        let is_counted = limits.connections_per_address_max != 0;
+        if door != Door::Public || !(is_counted || self.settings.policy.is_metered()) {
+            return Ok(());
+        }
+        let (Some(peer), policy) = (connection.link.peer(), self.settings.policy.load()) else {
+            return Ok(());
+        };
+        // Those of a proxy are many, and are counted one by one when they open streams.
+        if policy.proxies.is_trusted(peer.ip()) {
+            return Ok(());
+        }
+        if self.charge_connect(&policy, peer.ip()).is_err() {
+            admission.leave(door);
+            return Err(NoPlace::TooOften);
+        }
+        if is_counted {
             if !admission.enter_from(peer.ip(), limits) {
                 admission.leave(door);
                 return Err(NoPlace::ForAddress);
@@ -187,14 +198,13 @@ impl<L: Link> EventLoop<L> {
         admission.turn_away(door);
         let answer = match no_place {
             NoPlace::Anywhere => problem(503, "connections_full", "All connections are taken; try again."),
-            NoPlace::ForAddress if admission.is_half_crowded(door) => return self.remove(key),
-            NoPlace::ForAddress => problem(
-                429,
-                "too_many_connections",
-                "This address has as many connections as one may have; close one, or try again.",
-            ),
+            NoPlace::ForAddress | NoPlace::TooOften if admission.is_half_crowded(door) => {
+                return self.remove(key);
+            }
+            NoPlace::ForAddress => too_many_connections(),
+            NoPlace::TooOften => too_many_connects(),
         };
-        let context = ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
+        let context = ResponseContext::LAST;
         answer.header("Retry-After", retry_after).write_to(connection.out.tail(), &context);
         self.part(key);
     }
@@ -251,8 +261,7 @@ impl<L: Link> EventLoop<L> {
             Session::Http(reader) if reader.standing(connection.unread.len()) != Standing::Idle => {
                 let answer = problem(503, "draining", "The server is shutting down.")
                     .header("Retry-After", retry_after);
-                let context =
-                    ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
+                let context = ResponseContext::LAST;
                 answer.write_to(connection.out.tail(), &context);
             }
             Session::Http(_) | Session::Closing | Session::Taken => {}
@@ -297,11 +306,12 @@ impl<L: Link> EventLoop<L> {
         } else {
             admission.forget(door);
         }
-        // Most servers count no addresses.
-        if !self.addresses.is_empty()
-            && let Some(address) = self.addresses.remove(&key)
-        {
-            admission.leave_from(address);
+        // Most servers count no addresses, and trust no proxies.
+        if !self.addresses.is_empty() {
+            self.leave_address(key);
+        }
+        if !self.forwarded.is_empty() {
+            self.forwarded.remove(&key);
         }
     }
 
@@ -340,6 +350,8 @@ pub(super) enum NoPlace {
     Anywhere,
     /// Its address has as many as one may have.
     ForAddress,
+    /// Its address connects more often than one may.
+    TooOften,
 }
 
 impl<L> Connection<L> {

@@ -22,6 +22,7 @@ mod history;
 mod input;
 mod life;
 mod link;
+mod meter;
 mod operate;
 mod pace;
 mod passes;
@@ -122,6 +123,8 @@ pub struct EventLoop<L> {
     delivered: u64,
     /// The addresses of connections, while there is a bound on those of one.
     addresses: HashMap<usize, IpAddr, foldhash::fast::RandomState>,
+    /// The clients of streams that came by trusted proxies.
+    forwarded: HashMap<usize, IpAddr, foldhash::fast::RandomState>,
     /// Operators' connections.
     operators: usize,
     /// Requests whose answer comes from elsewhere.
@@ -200,6 +203,7 @@ impl<L: Link> EventLoop<L> {
             stage: Stage::Serving,
             delivered: 0,
             addresses: HashMap::default(),
+            forwarded: HashMap::default(),
             operators: 0,
             services_due: 0,
             delivery_waits: Vec::new(),

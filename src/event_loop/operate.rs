@@ -76,7 +76,7 @@ impl<L: Link> EventLoop<L> {
         };
         text(&mut out, "{\"id\":", Some(&self.client_id(key, connection)));
         text(&mut out, ",\"user\":", details.principal.user());
-        text(&mut out, ",\"address\":", connection.link.peer().map(|address| address.to_string()).as_deref());
+        text(&mut out, ",\"address\":", self.address_text(key, connection).as_deref());
         text(&mut out, ",\"agent\":", Some(&*details.agent).filter(|agent| !agent.is_empty()));
         let transport = if connection.speech.form == Form::WebSocket { "websocket" } else { "sse" };
         text(&mut out, ",\"transport\":", Some(transport));
@@ -103,6 +103,12 @@ impl<L: Link> EventLoop<L> {
         }
         out.push(b'}');
         String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Where a client is: behind a trusted proxy without a port, which nobody has told.
+    fn address_text(&self, key: usize, connection: &Connection<L>) -> Option<String> {
+        let forwarded = self.forwarded.get(&key).map(ToString::to_string);
+        forwarded.or_else(|| connection.link.peer().map(|address| address.to_string()))
     }
 
     /// Lets go of whoever is meant; returns an entry for each.

@@ -13,7 +13,7 @@ use crate::session::dialect::guts;
 use crate::session::http::Flow;
 use crate::session::reply;
 use crate::session::wish::Wish;
-use crate::wire::http::{RequestHead, ResponseContext, websocket_accept};
+use crate::wire::http::{CrossOrigin, RequestHead, ResponseContext, websocket_accept};
 use crate::wire::sse::push_stream_head;
 use crate::wire::websocket::push_text;
 use crate::words::channel::Pattern;
@@ -99,7 +99,8 @@ impl<L: Link> EventLoop<L> {
                 None => None,
             };
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        push_stream_head(connection.out.tail(), &[]);
+        let cross_origin = context.cross_origin.map(CrossOrigin::fields);
+        push_stream_head(connection.out.tail(), cross_origin.as_ref().map_or(&[], |fields| &fields[..]));
         connection.session = Session::Sse;
         connection.pace.choose(wish.on_slow.unwrap_or(self.settings.on_slow));
         let form = if unnamed { Form::SseUnnamed } else { Form::Sse };

@@ -11,7 +11,7 @@ use std::net::Shutdown;
 use mio::net::{TcpListener, TcpStream};
 
 use crate::session::request::Door;
-use crate::wire::http::{ResponseContext, Version, problem};
+use crate::wire::http::{ResponseContext, problem};
 use crate::words::limits::RETRY_AFTER_SECONDS;
 use crate::words::spread::spread;
 
@@ -146,10 +146,7 @@ fn refuse(mut stream: TcpStream, now_ms: u64) {
     let mut answer = Vec::new();
     problem(503, "connections_full", "There is no descriptor for this connection; try again.")
         .header("Retry-After", seconds.to_string())
-        .write_to(
-            &mut answer,
-            &ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 },
-        );
+        .write_to(&mut answer, &ResponseContext::LAST);
     // Whoever does not take even this is gone.
     let _ = stream.write(&answer);
     let _ = stream.shutdown(Shutdown::Write);

@@ -87,7 +87,7 @@ fn answer(hub: &Hub, door: Door, mut stream: TcpStream) -> io::Result<()> {
             Ok(None) if count != 0 => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
-        let context = ResponseContext { keep_alive: false, head_only: method == Method::Head, version };
+        let context = ResponseContext { head_only: method == Method::Head, version, ..ResponseContext::LAST };
         let mut out = Vec::new();
         response.write_to(&mut out, &context);
         stream.write_all(&out)?;

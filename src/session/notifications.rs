@@ -363,7 +363,7 @@ fn kinds_json() -> String {
 mod tests {
     use super::*;
     use crate::notify::{Counts, Notification};
-    use crate::wire::http::{ResponseContext, Version};
+    use crate::wire::http::ResponseContext;
 
     const ID: &str = "0b9cb6e4-0f6f-4f3c-9d53-3f6d1f3c2a10";
 
@@ -386,7 +386,7 @@ mod tests {
     /// The status, the fields and the body of a response.
     fn written(response: &Response) -> (u16, String, String) {
         let mut out = Vec::new();
-        let context = ResponseContext { keep_alive: true, head_only: false, version: Version::Http11 };
+        let context = ResponseContext { keep_alive: true, ..ResponseContext::LAST };
         response.write_to(&mut out, &context);
         let text = String::from_utf8(out).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

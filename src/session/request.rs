@@ -10,7 +10,7 @@ use super::publish::{Openings, Publications};
 use super::settings::Settings;
 use super::submit::Submitting;
 use super::wish::{self, Wish};
-use super::{notifications, operate, origin, submit};
+use super::{notifications, operate, submit};
 use crate::mail::Whom;
 use crate::notify;
 use crate::sequencer::{Before, IdempotencyKey, Publication};
@@ -123,8 +123,8 @@ pub enum Health {
     Ready,
 }
 
-/// Understands a request with its whole body. What `openings` and the head's note remember makes no difference but in
-/// cost.
+/// Understands a request with its whole body, which [`super::gate`] has let in. What `openings` and the head's note remember
+/// makes no difference but in cost.
 ///
 /// # Errors
 /// The answer that refuses it; the connection may be kept.
@@ -155,9 +155,6 @@ pub fn parse(
     if !is_publish && !allowed.split(", ").any(|method| method == head.method.as_str()) {
         let answer = problem(405, "method_not_allowed", "This path does not take this method.");
         return Err(answer.header("Allow", allowed).into());
-    }
-    if !origin::is_allowed(head) {
-        return Err(refused(403, "origin_not_allowed", "Pages of other origins may not use this server."));
     }
     if let Some(request) = notifications::parse(head.method, head.path, head.query, body, limits) {
         return request.map(Request::Notifications);
@@ -255,7 +252,7 @@ const GET_OR_HEAD: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 
 /// The methods of `path`, or nothing if there is no such path.
-fn allowed_methods(path: &str, door: Door) -> Option<&'static str> {
+pub(super) fn allowed_methods(path: &str, door: Door) -> Option<&'static str> {
     match (path, door) {
         (path, _) if HEALTH_PATHS.contains(&path) => Some(GET_OR_HEAD),
         ("*", _) => Some("GET, HEAD, POST, PUT, DELETE, OPTIONS"),
@@ -427,8 +424,6 @@ mod tests {
         check("/publish", "", true);
         check("/publish", "Content-Type: application/json\r\n", true);
         check("/publish", "Content-Type: application/x-ndjson\r\n", true);
-        check("/publish", "Origin: http://x\r\n", true);
-        check("/publish", "Origin: http://y\r\n", false);
         check("/publish", "Content-Type: text/html\r\n", false);
         check("/publish", "Content-Type: application/cloudevents+json\r\n", false);
         check("/publish", "ce-type: k\r\n", false);

@@ -1,6 +1,7 @@
 //! What is settable besides bounds: how connections are understood, and whom to ask what they may do.
 
 use super::hooks::Secrets;
+use super::meter::Meters;
 use super::policy::InForce;
 use crate::notify::Notifications;
 use crate::words::dialect::Dialect;
@@ -17,6 +18,8 @@ pub struct Settings {
     pub secrets: Secrets,
     /// Who may do what, now.
     pub policy: InForce,
+    /// Who has done how much lately of what the policy bounds.
+    pub meters: Meters,
     /// Namespaces in whose channels it is told who comes and goes.
     pub presence: Vec<String>,
     /// Whether it is told on the server's own channels who connects, and which channels are subscribed to.
@@ -33,6 +36,7 @@ impl Default for Settings {
             on_slow: OnSlow::default(),
             secrets: Secrets::default(),
             policy: InForce::default(),
+            meters: Meters::default(),
             presence: Vec::new(),
             sys_events: false,
             notifications: None,

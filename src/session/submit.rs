@@ -3,6 +3,7 @@
 
 use super::authority::Principal;
 use super::cloud_event::{self, Mode};
+use super::gate::NOTE_MASK;
 use super::hooks::{self, Delivery, Secrets, Source};
 use super::mapped::{Mapped, bare};
 use super::publish::{Framing, Heading, Openings, Publications, PublishError, parse_body, parse_data};
@@ -191,10 +192,10 @@ pub fn key_of(principal: &Principal, publication: &Publication) -> Option<Idempo
     Some(IdempotencyKey::new(principal.name(), &format!("id {id}"), publication.rendered()))
 }
 
-/// How the events lie in the body of a request whose head is like one before, which was understood: it publishes, it is
-/// allowed to by where it comes from, and it says nothing more than that. To be asked on the public door only.
+/// How the events lie in the body of a request whose head is like one before, which was understood: it publishes, and
+/// it says nothing more than that. To be asked on the public door only.
 pub(super) fn noted(head: &RequestHead<'_>) -> Option<Framing> {
-    match head.note?.get() {
+    match head.note?.get() & NOTE_MASK {
         NOTE_JSON => Some(Framing::Json),
         NOTE_LINES => Some(Framing::Lines),
         _ => None,
@@ -204,12 +205,13 @@ pub(super) fn noted(head: &RequestHead<'_>) -> Option<Framing> {
 /// Notes for heads like this one what it asks for, wholly.
 fn note(head: &RequestHead<'_>, framing: Framing) {
     if let Some(note) = head.note {
-        note.set(if framing == Framing::Json { NOTE_JSON } else { NOTE_LINES });
+        let framing = if framing == Framing::Json { NOTE_JSON } else { NOTE_LINES };
+        note.set(note.get() & !NOTE_MASK | framing);
     }
 }
 
-const NOTE_JSON: u8 = 1;
-const NOTE_LINES: u8 = 2;
+const NOTE_JSON: u32 = 1;
+const NOTE_LINES: u32 = 2;
 
 /// The header that has a key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

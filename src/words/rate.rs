@@ -95,6 +95,20 @@ impl Bucket {
         may
     }
 
+    /// How long until one may, in milliseconds from `now_ms`; 0 if it may now.
+    #[must_use]
+    pub fn wait_ms(&self, rate: Rate, now_ms: u64) -> u64 {
+        let may_lie_ahead_us = rate.interval_us() * u64::from(rate.burst.get() - 1);
+        let ahead_us = self.settled_us.saturating_sub(now_ms.saturating_mul(1000));
+        ahead_us.saturating_sub(may_lie_ahead_us).div_ceil(1000)
+    }
+
+    /// When all that was taken is paid for, in microseconds of the clock.
+    #[must_use]
+    pub fn settled_us(&self) -> u64 {
+        self.settled_us
+    }
+
     /// `count` have happened at `now_ms`, of those that were left.
     pub fn take_many(&mut self, rate: Rate, now_ms: u64, count: u32) {
         let from_us = self.settled_us.max(now_ms.saturating_mul(1000));
@@ -136,6 +150,9 @@ mod tests {
         assert_eq!(bucket.left(rate, now_ms), 20);
         assert!((0..20).all(|_| bucket.take(rate, now_ms)));
         assert_eq!((bucket.take(rate, now_ms), bucket.left(rate, now_ms)), (false, 0));
+        assert_eq!(bucket.wait_ms(rate, now_ms), 100);
+        assert!(!bucket.take(rate, now_ms + 99) && bucket.left(rate, now_ms + 100) == 1);
+        assert_eq!(Bucket::default().wait_ms(rate, now_ms), 0);
         let mut taken = 0;
         for _ in 0..1000 {
             now_ms += 10;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,8 +38,13 @@ impl Rig {
 
     /// A client connects.
     pub(crate) fn connect(&mut self) -> Peer {
+        self.connect_from(None)
+    }
+
+    /// A client connects from this address.
+    pub(crate) fn connect_from(&mut self, peer: Option<SocketAddr>) -> Peer {
         let wire = Rc::new(RefCell::new(Wire::default()));
-        let link = MemoryLink { wire: Rc::clone(&wire), is_blind: Rc::clone(&self.is_blind) };
+        let link = MemoryLink { wire: Rc::clone(&wire), is_blind: Rc::clone(&self.is_blind), peer };
         let id = self.event_loop.accept(Door::Public, self.now, |_| link);
         Peer { wire, id }
     }
@@ -206,6 +212,7 @@ struct MemoryLink {
     wire: Rc<RefCell<Wire>>,
     /// One for all links.
     is_blind: Rc<Cell<bool>>,
+    peer: Option<SocketAddr>,
 }
 
 impl Link for MemoryLink {
@@ -243,6 +250,10 @@ impl Link for MemoryLink {
     }
 
     fn finish(&mut self) {}
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
 }
 
 impl Drop for MemoryLink {

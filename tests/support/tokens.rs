@@ -155,7 +155,7 @@ pub(crate) fn auth_settings(folder: &tempfile::TempDir) -> AuthSettings {
 pub(crate) fn settings_of(auth: &AuthSettings) -> Settings {
     let tokens = load(auth, &Arc::<Revoked>::default()).unwrap_or_else(|error| panic!("{error}"));
     Settings {
-        policy: InForce::new(Policy { authority: Arc::new(tokens) }),
+        policy: InForce::new(Policy { authority: Arc::new(tokens), ..Policy::default() }),
         presence: vec!["chat".to_owned()],
         ..Settings::default()
     }

@@ -41,13 +41,13 @@ impl HttpError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::{ResponseContext, Version};
+    use crate::wire::http::ResponseContext;
 
     #[test]
     fn an_upgrade_refusal_names_the_version_we_speak() {
         let error = HttpError { status: 426, code: "upgrade_required", detail: "Use version 13." };
         let mut out = Vec::new();
-        let context = ResponseContext { keep_alive: false, head_only: false, version: Version::Http11 };
+        let context = ResponseContext::LAST;
         error.response().write_to(&mut out, &context);
         let text = String::from_utf8(out).unwrap();
         for expected in [

@@ -37,7 +37,7 @@ pub struct RequestHead<'a> {
     pub upgrade_websocket: bool,
     /// What somebody has noted about the head before this one, whose bytes were the same but for the digits of its
     /// length; 0 where nobody has. Nothing if no such head is known.
-    pub note: Option<&'a Cell<u8>>,
+    pub note: Option<&'a Cell<u32>>,
     pub(super) text: &'a str,
     pub(super) fields: Cow<'a, Fields>,
 }

@@ -31,7 +31,7 @@ struct Known {
     keep_alive: bool,
     expects_continue: bool,
     upgrade_websocket: bool,
-    note: Cell<u8>,
+    note: Cell<u32>,
     fields: Fields,
 }
 
@@ -156,7 +156,7 @@ mod tests {
         let limits = HeadLimits::default();
         let post = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
         let mut known = KnownHead::default();
-        let mut noted = |path: &str, note: u8| {
+        let mut noted = |path: &str, note: u32| {
             let text = post(path);
             if let Some((head, _)) = known.recognise(text.as_bytes()) {
                 return head.note.map(|place| place.replace(note));

@@ -10,6 +10,7 @@
 
 mod accept;
 mod body;
+mod cross_origin;
 mod error;
 mod framing;
 mod head;
@@ -20,6 +21,7 @@ mod target;
 
 pub use accept::{WebSocketAccept, websocket_accept};
 pub use body::{BodyDecoder, Progress};
+pub use cross_origin::{CROSS_ORIGINS_MAX, CrossOrigin};
 pub use error::HttpError;
 pub use framing::BodyKind;
 pub use head::{Method, RequestHead, Version, parse_head};

@@ -7,6 +7,7 @@ use std::{borrow::Cow, io::Write};
 
 use smallvec::SmallVec;
 
+use super::cross_origin::CrossOrigin;
 use super::head::Version;
 use crate::wire::json::{self, Digits};
 
@@ -27,6 +28,14 @@ pub struct ResponseContext {
     pub head_only: bool,
     /// The version of the request.
     pub version: Version,
+    /// The page of another origin that asks and may read the answer.
+    pub cross_origin: Option<CrossOrigin>,
+}
+
+impl ResponseContext {
+    /// Of an answer that ends the conversation, whatever was asked.
+    pub const LAST: ResponseContext =
+        ResponseContext { keep_alive: false, head_only: false, version: Version::Http11, cross_origin: None };
 }
 
 impl Response {
@@ -56,11 +65,15 @@ impl Response {
     pub fn write_to(&self, out: &mut Vec<u8>, context: &ResponseContext) {
         let has_length = 200 <= self.status && self.status != 204 && self.status != 304;
         let sends_body = has_length && !context.head_only;
-        let fields: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        out.reserve(LINES_BYTES + fields + if sends_body { self.body.len() } else { 0 });
+        let cross_origin = context.cross_origin.map(CrossOrigin::fields);
+        let cross_origin = cross_origin.as_ref().map_or(&[][..], |fields| &fields[..]);
+        let own = self.headers.iter().map(|(name, value)| (*name, &**value));
+        let fields = own.chain(cross_origin.iter().copied());
+        let fields_bytes: usize = fields.clone().map(|(name, value)| name.len() + value.len() + 4).sum();
+        out.reserve(LINES_BYTES + fields_bytes + if sends_body { self.body.len() } else { 0 });
 
         push(out, format_args!("HTTP/1.1 {} {}\r\n", self.status, reason_phrase(self.status)));
-        for (name, value) in &self.headers {
+        for (name, value) in fields {
             push(out, format_args!("{name}: {value}\r\n"));
         }
         if has_length {
@@ -86,7 +99,8 @@ impl Response {
 /// Appends an answer whose body is JSON: what [`Response`] would write, without putting it together first.
 pub fn push_json(out: &mut Vec<u8>, status: u16, body: &[u8], context: &ResponseContext) {
     let has_length = 200 <= status && status != 204 && status != 304;
-    if !context.keep_alive || context.head_only || context.version != Version::Http11 || !has_length {
+    let is_usual = context.keep_alive && !context.head_only && context.version == Version::Http11;
+    if !is_usual || context.cross_origin.is_some() || !has_length {
         return Response::new(status).body(JSON, body.to_vec()).write_to(out, context);
     }
     out.reserve(LINES_BYTES + JSON.len() + body.len());
@@ -194,8 +208,7 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), format!("before|{expected}"));
     }
 
-    const KEPT: ResponseContext =
-        ResponseContext { keep_alive: true, head_only: false, version: Version::Http11 };
+    const KEPT: ResponseContext = ResponseContext { keep_alive: true, ..ResponseContext::LAST };
 
     #[test]
     fn an_answer_has_length_and_connection() {
@@ -216,7 +229,7 @@ mod tests {
         for status in [202, 200, 204, 404] {
             for (keep_alive, head_only) in [(true, false), (true, true), (false, false), (false, true)] {
                 for version in [Version::Http10, Version::Http11] {
-                    let context = ResponseContext { keep_alive, head_only, version };
+                    let context = ResponseContext { keep_alive, head_only, version, cross_origin: None };
                     let (mut expected, mut out) = (Vec::new(), Vec::new());
                     Response::new(status).body(JSON, b"{}\n".to_vec()).write_to(&mut expected, &context);
                     push_json(&mut out, status, b"{}\n", &context);

@@ -58,7 +58,7 @@ function takesConnections(port) {
 
 async function fanfare(program) {
   const port = await freePort();
-  const args = ['serve', '--listen', `127.0.0.1:${port}`, '--admin-listen', '127.0.0.1:0'];
+  const args = ['serve', '--listen', `127.0.0.1:${port}`, '--admin-listen', '127.0.0.1:0', '--allow-host', 'any'];
   return run('fanfare', program, [...args, '--fanout-backlog-max', '1m'], port);
 }
 
