@@ -1,7 +1,7 @@
 //! Fanfare: a lock-free broadcast engine, and the server built on it.
 //!
 //! Layers, each importing only what stands before it: [`words`] and [`wire`] (names, and pure protocol code), [`payload`]
-//! (what events of built-in kinds carry), [`sync`], [`log`] and [`table`] (structures), [`reader`] (cursors into the log),
+//! (what events of built-in kinds carry), [`journal`] (the process's log), [`sync`], [`log`] and [`table`] (structures), [`reader`] (cursors into the log),
 //! [`sequencer`] and [`hub`] (who writes them, and what threads share), [`notify`] (what people are told one by one),
 //! [`session`] (what a connection says, as values), [`engine`] (all of it inside one process, without sockets),
 //! [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
@@ -20,6 +20,7 @@ pub mod engine;
 pub mod event_loop;
 #[cfg(not(fanfare_loom))]
 pub mod hub;
+pub mod journal;
 pub mod log;
 #[cfg(not(fanfare_loom))]
 pub mod mail;

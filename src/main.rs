@@ -2,7 +2,7 @@
 
 #[cfg(not(fanfare_loom))]
 fn main() -> std::process::ExitCode {
-    fanfare::cli::run(clap::Parser::parse())
+    fanfare::cli::run(&std::env::args_os().collect::<Vec<_>>())
 }
 
 /// Under loom only the models run.

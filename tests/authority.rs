@@ -61,8 +61,7 @@ fn start_with(authority: Arc<dyn Authority>) -> LocalServer {
     let mut secrets = Secrets::default();
     secrets.add(Source::GitLab, b"token").unwrap();
     let settings = Settings {
-        policy: InForce::new(Policy { authority, ..Policy::default() }),
-        secrets,
+        policy: InForce::new(Policy { authority, secrets, ..Policy::default() }),
         presence: vec!["chat".to_owned()],
         ..Settings::default()
     };
@@ -120,7 +119,7 @@ fn somebody_unknown_gets_nothing_anywhere() {
     for path in ["/publish", "/publish/t:a", "/hooks/gitlab", "/notifications"] {
         check(&mut public, "POST", path);
     }
-    for path in ["/stats", "/metrics", "/clients", "/channels", "/health"] {
+    for path in ["/stats", "/metrics", "/clients", "/channels", "/log-level", "/health"] {
         check(&mut admin, "GET", path);
     }
     for path in ["/announce", "/clear"] {
@@ -476,7 +475,10 @@ fn operating_may_be_denied() {
     for (method, path, body) in [
         ("GET", "/stats", ""),
         ("HEAD", "/stats", ""),
+        ("GET", "/metrics", ""),
         ("GET", "/clients", ""),
+        ("GET", "/log-level", ""),
+        ("PUT", "/log-level", r#"{"level":"error"}"#),
         ("DELETE", "/clients/0-0", ""),
         ("DELETE", "/users/alice", ""),
         ("GET", "/channels", ""),
@@ -490,10 +492,8 @@ fn operating_may_be_denied() {
             &format!("{method} {path}"),
         );
     }
-    for open in ["/health", "/metrics"] {
-        http.send(request_text("GET", open, "", ""));
-        assert_eq!(http.answer().status, 200, "{open} is for machines that look on");
-    }
+    http.send(request_text("GET", "/health", "", ""));
+    assert_eq!(http.answer().status, 200);
     Publisher::connect(server.public).publish("t:a", "2");
     assert_eq!(client.next()["data"], 2, "nobody was disconnected");
     let kept = ask(server.public, "GET", "/history?channel=t:a", "", "").json();

@@ -67,7 +67,7 @@ impl EdgeFlags {
         let hosts = Hosts::new(self.allow_host.clone(), listen.ip(), admin_listen.ip()).map_err(bad)?;
         let proxies = Proxies::new(self.trusted_proxy.clone(), self.proxy_header).map_err(bad)?;
         let origins = Origins::new(self.allow_origin.iter().copied());
-        Ok(Policy { authority, origins, hosts, proxies, rates: self.rates() })
+        Ok(Policy { authority, origins, hosts, proxies, rates: self.rates(), ..Policy::default() })
     }
 
     fn rates(&self) -> Rates {

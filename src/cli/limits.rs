@@ -157,18 +157,18 @@ impl LimitFlags {
         }
     }
 
-    /// The durations that must last at least a moment, and not for ever.
-    pub(super) fn durations(&self) -> [Duration; 9] {
+    /// The durations that must last at least a moment, and not for ever, by their flags.
+    pub(super) fn durations(&self) -> [(&'static str, Duration); 9] {
         [
-            self.head_deadline,
-            self.body_deadline,
-            self.answer_deadline,
-            self.keep_alive,
-            self.message_deadline,
-            self.auth_deadline,
-            self.pong_deadline,
-            self.linger,
-            self.retry,
+            ("--head-deadline", self.head_deadline),
+            ("--body-deadline", self.body_deadline),
+            ("--answer-deadline", self.answer_deadline),
+            ("--keep-alive", self.keep_alive),
+            ("--message-deadline", self.message_deadline),
+            ("--auth-deadline", self.auth_deadline),
+            ("--pong-deadline", self.pong_deadline),
+            ("--linger", self.linger),
+            ("--retry", self.retry),
         ]
     }
 }

@@ -1,18 +1,25 @@
 //! The command line: what was typed becomes what is valid, and is handed down.
 
 mod client;
+mod config;
 mod edge;
 mod keys;
 mod limits;
 mod publish;
+mod reload;
 mod serve;
 mod tail;
 mod tokens;
 mod units;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use config::{Settled, Unsettled};
+
+use crate::journal;
 
 /// Fanfare: a broadcast server. Publishers hand events in over HTTP or WebSocket; every matching subscriber, over
 /// WebSocket or server-sent events, gets each event once, in one order, or is told exactly what it missed.
@@ -35,6 +42,9 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 3 cannot connect, 4 refused by 
 enum Command {
     /// Run the server.
     Serve(Box<serve::ServeFlags>),
+    /// Look at a configuration: check, print, example.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Publish one event and print the sequence number it got.
     Publish(publish::PublishFlags),
     /// Follow channels: one JSON event a line on standard output.
@@ -45,22 +55,37 @@ enum Command {
     Token(keys::MintFlags),
 }
 
-/// Runs what was asked for.
+/// Runs what `arguments` ask for, the program's name first.
 #[must_use]
-pub fn run(flags: Flags) -> ExitCode {
-    let outcome = match flags.command {
-        Command::Serve(flags) => serve::run(&flags),
-        Command::Publish(flags) => publish::run(&flags),
-        Command::Tail(flags) => tail::run(&flags),
-        Command::Keys(flags) => keys::run(&flags),
-        Command::Token(flags) => keys::mint(&flags),
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let outcome = match Settled::of(arguments) {
+        Ok((flags, settled)) => carry_out(flags, settled, arguments),
+        // It knows by itself whether it is an answer or a fault.
+        Err(Unsettled::Typed(error)) => error.exit(),
+        Err(Unsettled::Faults(faults)) => Err(config::faults(&faults)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("fanfare: {failure:#}");
+            // Whoever reads the log of a server that does not start finds out there.
+            if journal::is_open() {
+                journal::last_words("server", &format!("{failure:#}"));
+            } else {
+                eprintln!("fanfare: {failure:#}");
+            }
             ExitCode::from(exit_code(&failure))
         }
+    }
+}
+
+fn carry_out(flags: Flags, settled: Settled, arguments: &[OsString]) -> anyhow::Result<()> {
+    match flags.command {
+        Command::Serve(flags) => serve::run(&flags, settled, arguments),
+        Command::Config(command) => config::run(&command, &settled),
+        Command::Publish(flags) => publish::run(&flags),
+        Command::Tail(flags) => tail::run(&flags),
+        Command::Keys(flags) => keys::run(&flags),
+        Command::Token(flags) => keys::mint(&flags),
     }
 }
 

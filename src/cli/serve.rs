@@ -1,38 +1,47 @@
 //! `fanfare serve`.
 
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
+use super::config::{Settled, faults};
 use super::edge::{EdgeFlags, check_bind};
 use super::limits::LimitFlags;
+use super::reload::{Live, Running};
 use super::tokens::TokenFlags;
 use super::units::{parse_bytes, size};
 use crate::admission::TURNED_AWAY_MAX;
+use crate::journal::{self, Field, Form};
 use crate::server::{Certificate, Config, Server, Shown};
 use crate::session::auth::{self, AuthSettings, Revoked};
 use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
-use crate::session::policy::InForce;
+use crate::session::policy::{InForce, Policy};
 use crate::session::settings::Settings;
 use crate::words::channel::is_namespace;
 use crate::words::dialect::Dialect;
 use crate::words::kind::{self, KindError};
+use crate::words::level::Level;
 use crate::words::limits::Limits;
 use crate::words::on_slow::OnSlow;
 use crate::words::rate::{Rate, RateError};
 use crate::words::worst_case::WorstCase;
 
-/// Runs the server until SIGTERM or SIGINT, then drains: publishers get 503, what was accepted is delivered, every
+/// Runs the server until SIGTERM or SIGINT. SIGHUP reads the configuration again, and every file that it names. At the end it drains: publishers get 503, what was accepted is delivered, every
 /// client is told where it stands. A second signal ends at once.
 #[derive(Args)]
 pub(super) struct ServeFlags {
+    /// File with any of these flags as keys (`max_connections = 1000`); flags and environment come before it.
+    #[arg(long, env = "FANFARE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where everybody may connect; port 0 takes a free one.
     #[arg(long, env = "FANFARE_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -155,84 +164,176 @@ pub(super) struct ServeFlags {
     /// Events a second of the demonstration.
     #[arg(long, env = "FANFARE_DEMO_RATE", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     demo_rate: u32,
+    /// How the log on standard error is written: text, json, or auto (text on a terminal, which NO_COLOR keeps plain, else json).
+    #[arg(long, env = "FANFARE_LOG_FORMAT", default_value = "auto", value_parser = parse_log_format)]
+    log_format: LogFormat,
+    /// How much is logged: error, warn, info or debug.
+    #[arg(long, env = "FANFARE_LOG_LEVEL", default_value = "info", value_parser = parse_level)]
+    log_level: Level,
+    /// Log every request when it is answered, and every stream when it ends.
+    #[arg(long, env = "FANFARE_ACCESS_LOG")]
+    access_log: bool,
     /// Listen on addresses that others can reach although anybody could then read and publish everything.
     #[arg(long, env = "FANFARE_INSECURE")]
     insecure: bool,
 }
 
-pub(super) fn run(flags: &ServeFlags) -> anyhow::Result<()> {
-    let config = config(flags)?;
+impl ServeFlags {
+    /// How much is logged.
+    pub(super) fn log_level(&self) -> Level {
+        self.log_level
+    }
+}
+
+pub(super) fn run(flags: &ServeFlags, settled: Settled, arguments: &[OsString]) -> anyhow::Result<()> {
+    let revoked = Arc::<Revoked>::default();
+    let config = config(flags, &revoked).map_err(|faults| located(&settled, &faults))?;
+    journal::open(form(flags.log_format), flags.access_log)?;
+    journal::set_level(flags.log_level);
     // Before any thread starts, so that no signal finds the process without it.
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    std::panic::set_hook(Box::new(say_panic));
     let (loops, is_encrypted) = (config.loops, config.certificate.is_some());
+    let (policy, shown) = (config.settings.policy.clone(), config.certificate.clone());
+    let say = |message: &str, fields: &[Field<'_>]| journal::say(Level::Info, "server", message, fields);
+    match policy.load().authority.key_names().join(", ") {
+        names if !names.is_empty() => say(&format!("keys: {names}"), &[]),
+        _ if is_public(flags) => {
+            let message =
+                "anybody who reaches this server can read and publish everything but what is of single users";
+            journal::say(Level::Warn, "server", message, &[]);
+        }
+        _ => {}
+    }
     let server = Server::start(config)?;
+    let live = Live { policy, shown, revoked, hub: Arc::clone(server.hub()) };
+    let mut running = Running::new(arguments, settled, live);
     let scheme = |is_encrypted: bool| if is_encrypted { "https" } else { "http" };
-    let admin = server.admin_address();
-    eprintln!("listening on {}://{}", scheme(is_encrypted), server.address());
-    eprintln!("admin on {}://{admin}", scheme(is_encrypted && !admin.ip().is_loopback()));
-    eprintln!(
-        "{loops} loops, up to {} connections; end with SIGTERM or Ctrl-C",
-        server.hub().limits.connections_max
-    );
-    eprintln!("{}", memory(&WorstCase::of(&server.hub().limits, is_encrypted), flags.data_dir.is_some()));
-    if let Some(signal) = signals.forever().next() {
-        eprintln!("signal {signal}: draining; a second one ends at once");
+    let (address, admin) = (server.address().to_string(), server.admin_address());
+    let message = format!("listening on {}://{address}", scheme(is_encrypted));
+    say(&message, &[("address", (&address).into())]);
+    let address = admin.to_string();
+    let message = format!("admin on {}://{address}", scheme(is_encrypted && !admin.ip().is_loopback()));
+    say(&message, &[("address", (&address).into())]);
+    let places = server.hub().limits.connections_max;
+    say(&format!("{loops} loops, up to {places} connections; end with SIGTERM or Ctrl-C"), &[]);
+    let worst = WorstCase::of(&server.hub().limits, is_encrypted);
+    say(&memory(&worst, flags.data_dir.is_some()), &[]);
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            running.reload();
+            continue;
+        }
+        say(&format!("signal {signal}: draining; a second one ends at once"), &[]);
+        break;
     }
     server.drain();
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            eprintln!("second signal: ending at once");
+        if signals.forever().any(|signal| signal != SIGHUP) {
+            journal::say(Level::Warn, "server", "second signal: ending at once", &[]);
+            journal::flush(journal::LAST_WORDS_MAX);
             std::process::exit(130);
         }
     });
     server.join();
-    eprintln!("drained");
+    say("drained", &[]);
+    journal::flush(journal::LAST_WORDS_MAX);
     Ok(())
 }
 
-/// What is valid of what was typed.
-fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
-    let auth_settings = flags.tokens.settings();
-    let has_keys = auth_settings.has_keys();
+/// What these flags ask for that a reload may exchange, if a server could run with them.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(super) fn check(
+    flags: &ServeFlags,
+    settled: &Settled,
+    revoked: &Arc<Revoked>,
+) -> anyhow::Result<(Policy, Option<Certificate>)> {
+    let config = config(flags, revoked).map_err(|faults| located(settled, &faults))?;
+    let policy = Policy::clone(&config.settings.policy.load());
+    Ok((policy, config.certificate.map(|shown| shown.certificate())))
+}
+
+fn located(settled: &Settled, all: &[String]) -> anyhow::Error {
+    faults(&all.iter().map(|fault| settled.located(fault)).collect::<Vec<String>>())
+}
+
+fn form(format: LogFormat) -> Form {
+    let stderr = std::io::stderr();
+    match format {
+        LogFormat::Json => Form::Json,
+        LogFormat::Auto if !stderr.is_terminal() => Form::Json,
+        LogFormat::Auto | LogFormat::Text => {
+            let may_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            Form::Text { coloured: may_colour && stderr.is_terminal() }
+        }
+    }
+}
+
+/// A fault of ours is one line like everything else, and whoever it happens to does not wait for standard error.
+fn say_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let what = panic.payload_as_str().unwrap_or("of unknown kind");
+    let fields = [("thread", thread.name().into()), ("place", (&place).into())];
+    journal::say(Level::Error, "server", &format!("panicked at {place}: {what}"), &fields);
+}
+
+fn is_public(flags: &ServeFlags) -> bool {
+    [flags.listen, flags.admin_listen].iter().any(|address| !address.ip().to_canonical().is_loopback())
+}
+
+/// What is valid of what was typed, or everything that is wrong with it.
+fn config(flags: &ServeFlags, revoked: &Arc<Revoked>) -> Result<Config, Vec<String>> {
+    let mut faults = Vec::new();
+    let has_keys = flags.tokens.settings().has_keys();
     for (name, address) in [("--listen", flags.listen), ("--admin-listen", flags.admin_listen)] {
-        check_bind(name, address, has_keys, flags.insecure).map_err(Failure::Usage)?;
+        faults.extend(check_bind(name, address, has_keys, flags.insecure).err());
+    }
+    if flags.listen == flags.admin_listen && flags.listen.port() != 0 {
+        faults.push("--listen and --admin-listen are the same address".to_owned());
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let loops = flags.loops.unwrap_or(cores);
-    let bad = |message: &str| anyhow::Error::from(Failure::Usage(message.to_owned()));
     if !(1..=LOOPS_MAX).contains(&loops) {
-        return Err(bad("--loops is a number from 1 to 256"));
+        faults.push("--loops is a number from 1 to 256".to_owned());
     }
     if flags.max_connections == 0 || flags.max_subscriptions == 0 {
-        return Err(bad("--max-connections and --max-subscriptions are at least 1"));
+        faults.push("--max-connections and --max-subscriptions are at least 1".to_owned());
     }
     let rare = flags.limits.durations();
     let durations = [
-        flags.quiet_after,
-        flags.ping_every,
-        flags.stall_max,
-        flags.slow_max,
-        flags.fanout_backlog_max,
-        flags.drain_timeout,
-        flags.loop_stall_max,
+        ("--quiet-after", flags.quiet_after),
+        ("--ping-every", flags.ping_every),
+        ("--stall-max", flags.stall_max),
+        ("--slow-max", flags.slow_max),
+        ("--fanout-backlog-max", flags.fanout_backlog_max),
+        ("--drain-timeout", flags.drain_timeout),
+        ("--loop-stall-max", flags.loop_stall_max),
     ];
-    let optional = flags.lag_age_max.iter().chain(&flags.stall_abort);
-    let mut durations = durations.iter().chain(&rare).chain(optional);
-    if durations.any(|duration| duration.as_millis() == 0 || DURATION_MAX < *duration) {
-        return Err(bad("durations are from 1ms to 30 days"));
+    let optional = [("--lag-age-max", flags.lag_age_max), ("--stall-abort", flags.stall_abort)];
+    let optional = optional.into_iter().filter_map(|(flag, duration)| Some((flag, duration?)));
+    for (flag, duration) in durations.into_iter().chain(rare).chain(optional) {
+        if duration.as_millis() == 0 || DURATION_MAX < duration {
+            faults.push(format!("{flag}: durations are from 1ms to 30 days"));
+        }
     }
     if RETAIN_EVENTS_MAX < flags.retain_events {
-        return Err(bad("--retain-events is at most 16777216"));
+        faults.push("--retain-events is at most 16777216".to_owned());
     }
     let rare = flags.limits.limits();
-    let (descriptors, own) = (descriptors(), own_descriptors(loops, rare.admin_connections_max));
+    if rare.retry < rare.retry_spread {
+        faults.push("--retry-spread is longer than --retry".to_owned());
+    }
+    let (descriptors, own) =
+        (descriptors(), own_descriptors(loops.min(LOOPS_MAX), rare.admin_connections_max));
     let connections_max = flags.max_connections.min(descriptors.saturating_sub(own));
-    if connections_max == 0 {
-        let message = format!(
+    if connections_max == 0 && flags.max_connections != 0 {
+        faults.push(format!(
             "the process may have {descriptors} descriptors, and needs {own} besides connections; \
              allow it more (ulimit -n), or give it fewer --loops or --admin-connections"
-        );
-        return Err(Failure::Usage(message).into());
+        ));
     }
     let limits = Limits {
         retain_events: flags.retain_events,
@@ -260,28 +361,29 @@ fn config(flags: &ServeFlags) -> anyhow::Result<Config> {
         drain_deadline: flags.drain_timeout,
         ..rare
     };
-    limits.check().map_err(bad)?;
+    // What it names is in words: where a flag was named already there is no need for them.
+    if let Some(fault) = limits.check().err().filter(|_| faults.is_empty()) {
+        faults.push(fault.to_owned());
+    }
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
-    let is_public =
-        [flags.listen, flags.admin_listen].iter().any(|address| !address.ip().to_canonical().is_loopback());
-    let authority = authority(flags, &auth_settings, is_public)?;
-    if is_public && !has_keys {
-        eprintln!(
-            "warning: anybody who reaches this server can read and publish everything but what is of single users"
-        );
+    let policy =
+        policy(flags, revoked).map_err(|fault| faults.push(format!("{fault:#}"))).unwrap_or_default();
+    let certificate =
+        certificate(flags).map_err(|fault| faults.push(format!("{fault:#}"))).unwrap_or_default();
+    if !faults.is_empty() {
+        return Err(faults);
     }
     let settings = Settings {
         dialect: flags.dialect,
         on_slow: flags.on_slow,
-        secrets: secrets(flags)?,
         presence: flags.presence.clone(),
         sys_events: flags.sys_events,
-        policy: InForce::new(flags.edge.policy(authority, flags.listen, flags.admin_listen)?),
+        policy: InForce::new(policy),
         ..Settings::default()
     };
     let data_dir = flags.data_dir.clone();
-    let certificate = certificate(flags)?.map(Shown::new);
     let (listen, admin_listen) = (flags.listen, flags.admin_listen);
+    let certificate = certificate.map(Shown::new);
     Ok(Config { listen, admin_listen, certificate, loops, limits, settings, data_dir, demo_rate })
 }
 
@@ -296,7 +398,7 @@ fn certificate(flags: &ServeFlags) -> anyhow::Result<Option<Certificate>> {
 fn authority(
     flags: &ServeFlags,
     settings: &AuthSettings,
-    is_public: bool,
+    revoked: &Arc<Revoked>,
 ) -> anyhow::Result<Arc<dyn Authority>> {
     if settings.has_keys() {
         if settings.admin_open && !flags.admin_listen.ip().is_loopback() {
@@ -306,16 +408,21 @@ fn authority(
             );
             return Err(Failure::Usage(message).into());
         }
-        let tokens = auth::load(settings, &Arc::<Revoked>::default());
-        let tokens = tokens.map_err(|error| Failure::Usage(error.to_string()))?;
-        eprintln!("keys: {}", tokens.key_names().collect::<Vec<_>>().join(", "));
+        let tokens = auth::load(settings, revoked).map_err(|error| Failure::Usage(error.to_string()))?;
         return Ok(Arc::new(tokens));
     }
     if !settings.anonymous_subscribe.is_empty() || settings.admin_open {
         let message = "--anonymous-subscribe and --admin-open mean nothing without keys";
         return Err(Failure::Usage(message.to_owned()).into());
     }
-    Ok(if is_public { Arc::new(Insecure) } else { Arc::new(Development) })
+    Ok(if is_public(flags) { Arc::new(Insecure) } else { Arc::new(Development) })
+}
+
+/// Everything that may be exchanged while the server runs, with whatever it needs from files.
+fn policy(flags: &ServeFlags, revoked: &Arc<Revoked>) -> anyhow::Result<Policy> {
+    let authority = authority(flags, &flags.tokens.settings(), revoked)?;
+    let policy = flags.edge.policy(authority, flags.listen, flags.admin_listen)?;
+    Ok(Policy { secrets: secrets(flags)?, ..policy })
 }
 
 /// The secrets of webhooks, one a line of their files, so that a new one can be told before the old one goes.
@@ -352,6 +459,28 @@ fn parse_kind(text: &str) -> Result<String, KindError> {
 
 fn parse_on_slow(text: &str) -> Result<OnSlow, &'static str> {
     OnSlow::parse(text).ok_or("gap, latest or close")
+}
+
+fn parse_level(text: &str) -> Result<Level, &'static str> {
+    Level::parse(text).ok_or("error, warn, info or debug")
+}
+
+/// How the log is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    Text,
+    Json,
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "auto" => Ok(LogFormat::Auto),
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("auto, text or json"),
+    }
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<OptionalRate, RateError> {

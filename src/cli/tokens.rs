@@ -12,7 +12,7 @@ use crate::words::channel::{ChannelError, Pattern};
 #[derive(Args)]
 pub(super) struct TokenFlags {
     /// File with a key that tokens are verified with: a public key in PEM, a JWK, or a secret; may be given again.
-    #[arg(long, env = "FANFARE_TOKEN_KEYS", value_name = "FILE", value_delimiter = ',')]
+    #[arg(long, env = "FANFARE_TOKEN_KEY", value_name = "FILE", value_delimiter = ',')]
     token_key: Vec<PathBuf>,
     /// File with a set of such keys (JWKS).
     #[arg(long, env = "FANFARE_JWKS", value_name = "FILE")]

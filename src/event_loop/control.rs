@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::connection::{Delivery, Session};
 use super::waiting::Waiting;
 use super::{ConnectionId, EventLoop, Link, Stage};
+use crate::journal;
 use crate::sequencer::{Done, Receipt, Refusal, Step};
 use crate::session::http::Standing;
 use crate::session::reply;
@@ -49,14 +50,18 @@ impl<L: Link> EventLoop<L> {
         }
         let Some(waiting) = connection.waiting.pop_front() else { return };
         let seed = receipt.token ^ self.now.mono_ms << 40;
-        let mut close = false;
+        let (mut close, mut logged) = (false, None);
         if connection.out.is_empty() {
             // Its other answers follow at once.
             connection.out.tail().reserve(ANSWER_BYTES * (1 + connection.waiting.len()));
         }
         match waiting {
             Waiting::Http { context, is_batch } => {
+                let before = connection.out.len();
                 push_published(connection.out.tail(), receipt.outcome, is_batch, seed, &context);
+                if journal::logs_access() {
+                    logged = Some(before..connection.out.len());
+                }
                 close = !context.keep_alive;
             }
             Waiting::Command { id } => {
@@ -84,6 +89,9 @@ impl<L: Link> EventLoop<L> {
         self.want_flush(key);
         if holds_back {
             self.want_read(key);
+        }
+        if let Some(range) = logged {
+            self.note_receipt(key, range);
         }
     }
 

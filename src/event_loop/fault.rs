@@ -68,6 +68,7 @@ impl<L: Link> EventLoop<L> {
     /// Ends the conversation with the connection numbered `key`, about which nothing is sure.
     fn give_up(&mut self, key: usize) {
         self.hub.counters.count_panic();
+        self.accesses.forget();
         let whole = std::mem::replace(&mut self.handling.whole, usize::MAX);
         // A read had lent itself the buffer; a list of events may be there without its events.
         self.buffer.resize(READ_BUFFER_BYTES, 0);

@@ -9,6 +9,7 @@ use super::control::{JSON, published};
 use super::stream::Subscribing;
 use super::waiting::Waiting;
 use super::{ConnectionId, EventLoop, Link};
+use crate::journal;
 use crate::mail::About;
 use crate::sequencer::{Order, Origin, Refusal, Submission};
 use crate::session::authority::{Act, Denied, Principal};
@@ -30,6 +31,7 @@ use crate::words::channel::Pattern;
 use crate::words::dialect::Dialect;
 use crate::words::door::Door;
 use crate::words::filter::{Filter, Words};
+use crate::words::level::Level;
 use crate::words::limits::AGENT_BYTES_MAX;
 use crate::words::rate::{Bucket, Rate};
 use crate::words::workspace::Scope;
@@ -147,7 +149,7 @@ impl<L: Link> EventLoop<L> {
         let (hub, settings) = (Arc::clone(&self.hub), Arc::clone(&self.settings));
         let before = (reader.standing(bytes.len() - input.len()), reader.requests());
         let mut known = std::mem::take(&mut self.known_head);
-        let mut on = |head: &RequestHead<'_>, body: &[u8]| self.request(key, head, body, &settings);
+        let mut on = |head: &RequestHead<'_>, body: &[u8]| self.logged_request(key, head, body, &settings);
         let outcome = reader.read(bytes, &mut known, &hub.limits, &mut on);
         self.known_head = known;
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -171,6 +173,7 @@ impl<L: Link> EventLoop<L> {
             Err(error) => {
                 connection.session = Session::Http(reader);
                 let answer = error.response();
+                self.begin_access(key, None);
                 self.respond(key, &answer, ResponseContext::LAST);
             }
         }
@@ -208,7 +211,13 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// One request, whole.
-    fn request(&mut self, key: usize, head: &RequestHead<'_>, body: &[u8], settings: &Settings) -> Flow {
+    pub(super) fn request(
+        &mut self,
+        key: usize,
+        head: &RequestHead<'_>,
+        body: &[u8],
+        settings: &Settings,
+    ) -> Flow {
         let Some(connection) = self.connections.get(key) else { return Flow::Stop };
         let keep_alive = head.keep_alive && !self.hub.is_draining();
         let mut context = ResponseContext {
@@ -239,6 +248,7 @@ impl<L: Link> EventLoop<L> {
         if is_metered && let Err(refusal) = self.charge_user(&policy, head, &principal) {
             return self.respond(key, &refusal, context);
         }
+        self.accesses.asks(&principal);
         let limits = &self.hub.limits;
         let request = request::parse(head, body, door, &principal, limits, settings, &mut self.openings);
         let request = match request {
@@ -300,6 +310,7 @@ impl<L: Link> EventLoop<L> {
             Request::Stats => self.stats(),
             Request::Metrics => self.metrics(),
             Request::RealtimeStats => self.realtime_stats(),
+            Request::LogLevel(level) => log_level(level),
             Request::Page(path) => web::page(&path),
             Request::Options(allowed) => Response::new(204).header("Allow", allowed),
         };
@@ -346,17 +357,22 @@ impl<L: Link> EventLoop<L> {
     /// Answers a request, after those before it.
     pub(super) fn respond(&mut self, key: usize, response: &Response, context: ResponseContext) -> Flow {
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
+        let bytes;
         if connection.waiting.is_empty() {
+            let before = connection.out.len();
             response.write_to(connection.out.tail(), &context);
+            bytes = connection.out.len() - before;
             if !context.keep_alive {
                 self.part(key);
             }
         } else {
             let mut answer = Vec::new();
             response.write_to(&mut answer, &context);
+            bytes = answer.len();
             connection.deaf = !context.keep_alive;
             connection.waiting.push_back(Waiting::Ready { answer, then_close: !context.keep_alive });
         }
+        self.note_answer(key, response, bytes);
         self.want_flush(key);
         let is_paused =
             self.connections.get(key).is_none_or(|connection| connection.is_paused(&self.hub.limits));
@@ -610,6 +626,7 @@ impl<L: Link> EventLoop<L> {
 
     /// Tells a WebSocket client that a command was refused.
     pub(super) fn refuse(&mut self, key: usize, code: &str, message: &str, id: Option<&str>) {
+        self.audit_command(key, code);
         let answer = match self.dialect_of(key) {
             Dialect::Guts | Dialect::Sdk => guts::error(message),
             _ => reply::error(code, message, id),
@@ -641,6 +658,13 @@ impl<L: Link> EventLoop<L> {
             .header("Cache-Control", "no-store")
             .body(JSON, body.into_bytes())
     }
+}
+
+/// Sets how much is logged, if that is wanted, and says how much is.
+fn log_level(level: Option<Level>) -> Response {
+    level.into_iter().for_each(journal::change_level);
+    let body = format!("{{\"level\":\"{}\"}}\n", journal::level().name());
+    Response::new(200).header("Cache-Control", "no-store").body(JSON, body.into_bytes())
 }
 
 /// The answer to somebody who may not.

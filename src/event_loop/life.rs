@@ -153,6 +153,7 @@ impl<L: Link> EventLoop<L> {
             Standing::Head => problem(408, "head_timeout", "The request's head took too long."),
             Standing::Body => problem(408, "body_timeout", "The request's body took too long."),
         };
+        self.begin_access(key, None);
         self.respond(key, &answer, ResponseContext::LAST);
     }
 
@@ -192,6 +193,9 @@ impl<L: Link> EventLoop<L> {
     /// waiting to be told so, and is told only while few are.
     pub(super) fn turn_away(&mut self, key: usize, no_place: NoPlace) {
         let retry_after = self.retry_after(key);
+        if no_place == NoPlace::ForAddress {
+            self.audit_connection(key, "too_many_connections");
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.has_place = false;
         let (door, admission) = (connection.door, &self.hub.admission);
@@ -298,6 +302,7 @@ impl<L: Link> EventLoop<L> {
     /// Takes a connection out of everything.
     pub(super) fn remove(&mut self, key: usize) {
         self.edit(|this| this.end_subscriptions(key));
+        self.end_accesses(key);
         let Some(connection) = self.connections.try_remove(key) else { return };
         let (door, admission) = (connection.door, &self.hub.admission);
         self.operators -= usize::from(door == Door::Admin);
@@ -321,6 +326,7 @@ impl<L: Link> EventLoop<L> {
         if was_stream {
             self.tell_client(key, "client_disconnected");
             self.end_time(key);
+            self.end_stream_access(key);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.delivery = Delivery::None;

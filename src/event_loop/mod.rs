@@ -12,6 +12,7 @@
 //!
 //! A turn is always `control → input → table → sequence → fan-out → timers → flush`; it reads the clock once, before.
 
+mod access;
 mod backlog;
 mod connection;
 mod control;
@@ -55,6 +56,7 @@ use crate::wire::http::KnownHead;
 use crate::words::channel::Pattern;
 use crate::words::filter::Filter;
 use crate::words::limits::{READ_BUFFER_BYTES, SWEEP_EVENTS_MAX};
+use access::Accesses;
 use backlog::Backlog;
 use connection::{Connection, Delivery, NO_MARK, Rates};
 use fan_out::{FanOut, Routed};
@@ -127,6 +129,8 @@ pub struct EventLoop<L> {
     forwarded: HashMap<usize, IpAddr, foldhash::fast::RandomState>,
     /// Operators' connections.
     operators: usize,
+    /// What the log will say of requests.
+    accesses: Accesses,
     /// Requests whose answer comes from elsewhere.
     services_due: usize,
     /// Requests that wait until events were handed to the kernel.
@@ -205,6 +209,7 @@ impl<L: Link> EventLoop<L> {
             addresses: HashMap::default(),
             forwarded: HashMap::default(),
             operators: 0,
+            accesses: Accesses::default(),
             services_due: 0,
             delivery_waits: Vec::new(),
             own_events: OwnEvents::default(),

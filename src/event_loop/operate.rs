@@ -106,7 +106,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Where a client is: behind a trusted proxy without a port, which nobody has told.
-    fn address_text(&self, key: usize, connection: &Connection<L>) -> Option<String> {
+    pub(super) fn address_text(&self, key: usize, connection: &Connection<L>) -> Option<String> {
         let forwarded = self.forwarded.get(&key).map(ToString::to_string);
         forwarded.or_else(|| connection.link.peer().map(|address| address.to_string()))
     }
@@ -289,6 +289,11 @@ impl<L: Link> EventLoop<L> {
                 "sequencer_stalled",
                 u64::from(hub.ingest().stalled_ms() != 0),
                 "Whether the sequencer has begun nothing for too long though something waits for it.",
+            ),
+            total(
+                "log_lines_dropped",
+                crate::journal::dropped(),
+                "Lines of the log that were left out because nobody reads them fast enough.",
             ),
             total("loop_stalls", counters.stalls(), "How often a loop or the sequencer has stood still."),
         ]

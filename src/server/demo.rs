@@ -9,8 +9,10 @@ use serde_json::value::RawValue;
 
 use super::clock::Clock;
 use crate::hub::Hub;
+use crate::journal;
 use crate::sequencer::{Origin, Submission};
 use crate::session::publish::{Envelope, publication};
+use crate::words::level::Level;
 
 /// GitHub webhook payloads, one a line; `loadgen/corpus/NOTICE` says where they come from.
 const CORPUS: &[u8] = include_bytes!("../../loadgen/corpus/github-events.ndjson.gz");
@@ -27,7 +29,8 @@ struct Line<'a> {
 pub(super) fn run(hub: &Hub, rate: u32, clock: Clock, stop: &AtomicBool) {
     let mut text = String::new();
     if let Err(error) = flate2::read::GzDecoder::new(CORPUS).read_to_string(&mut text) {
-        eprintln!("fanfare: the bundled events cannot be read: {error}");
+        let message = format!("the bundled events cannot be read: {error}");
+        journal::say(Level::Error, "demo", &message, &[]);
         return;
     }
     let pause = Duration::from_secs(1) / rate.max(1);

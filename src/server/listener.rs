@@ -10,8 +10,10 @@ use std::net::Shutdown;
 
 use mio::net::{TcpListener, TcpStream};
 
+use crate::journal;
 use crate::session::request::Door;
 use crate::wire::http::{ResponseContext, problem};
+use crate::words::level::Level;
 use crate::words::limits::RETRY_AFTER_SECONDS;
 use crate::words::spread::spread;
 
@@ -102,7 +104,8 @@ impl Reserve {
     pub(super) fn turn_away(&mut self, listener: &TcpListener, is_plain: bool, now_ms: u64) -> Refused {
         if self.said_ms.is_none_or(|said_ms| SAY_EVERY_MS <= now_ms - said_ms) {
             self.said_ms = Some(now_ms);
-            eprintln!("no descriptor is left: new connections are refused until others have ended");
+            let message = "no descriptor is left: new connections are refused until others have ended";
+            journal::say(Level::Warn, "server", message, &[]);
         }
         let refused = match self.file.take() {
             None => Refused::Nobody,

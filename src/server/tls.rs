@@ -99,6 +99,12 @@ impl Shown {
         Shown(Arc::new(ArcSwap::from_pointee(certificate)))
     }
 
+    /// The one that is shown now.
+    #[must_use]
+    pub fn certificate(&self) -> Certificate {
+        Certificate::clone(&self.0.load())
+    }
+
     /// From now on another one. Connections that are there keep theirs.
     pub fn exchange(&self, certificate: Certificate) {
         self.0.store(Arc::new(certificate));

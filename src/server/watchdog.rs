@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::stand_in::StandIn;
 use crate::hub::Hub;
+use crate::journal;
 use crate::sync::{AtomicBool, Ordering};
+use crate::words::level::Level;
 use crate::words::limits::Limits;
 
 /// The longest time between two looks.
@@ -55,20 +57,22 @@ fn judge(who: &dyn Display, still: Duration, stalled_ms: u64, hub: &Hub) -> u64 
     match verdict(still, &hub.limits) {
         Verdict::Turns => {
             if stalled_ms != 0 {
-                eprintln!("fanfare: {who} goes on again");
+                journal::say(Level::Warn, "watchdog", &format!("{who} goes on again"), &[]);
             }
             0
         }
         Verdict::Stalled => {
             if stalled_ms == 0 {
-                eprintln!("fanfare: {who} has stood still for {} ms", still.as_millis());
+                let message = format!("{who} has stood still for {} ms", still.as_millis());
+                journal::say(Level::Error, "watchdog", &message, &[]);
                 hub.counters.count_stall();
             }
             (still.as_millis() as u64).max(1)
         }
         Verdict::Lost => {
             let seconds = still.as_secs_f64();
-            eprintln!("fanfare: {who} has stood still for {seconds:.1} s; the server cannot go on");
+            let message = format!("{who} has stood still for {seconds:.1} s; the server cannot go on");
+            journal::last_words("watchdog", &message);
             std::process::abort();
         }
     }

@@ -43,6 +43,18 @@ impl Principal {
         self.pass.as_deref().map_or("", |pass| &pass.name)
     }
 
+    /// Whether nothing is known of it.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.name().is_empty()
+    }
+
+    /// What operators are shown: the user, or the key of a program.
+    #[must_use]
+    pub fn shown(&self) -> Option<&str> {
+        self.user().or_else(|| Some(self.name()).filter(|name| !name.is_empty()))
+    }
+
     /// From when on it is no longer who it is, in Unix milliseconds, if ever.
     #[must_use]
     pub fn expires_ms(&self) -> Option<u64> {
@@ -224,6 +236,11 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// When it would not be let in again.
     fn review(&self, principal: &Principal, _unix_ms: u64) -> Result<Principal, Denied> {
         Ok(principal.clone())
+    }
+
+    /// What operators call the keys that people and programs are known by.
+    fn key_names(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// Whether a client that may do nothing yet is expected to show a token soon.

@@ -9,6 +9,7 @@ use crate::sequencer::{Before, Publication};
 use crate::wire::http::{Method, RequestHead, decode_path_segment};
 use crate::words::channel::Pattern;
 use crate::words::cursor::Since;
+use crate::words::level::Level;
 use crate::words::limits::{
     ANNOUNCEMENT_BYTES_MAX, CHANNELS_LISTED_MAX, CLIENTS_LISTED_MAX, REVOCATION_DEFAULT, REVOCATION_MAX,
     USER_BYTES_MAX,
@@ -20,6 +21,7 @@ use crate::words::workspace::Scope;
 pub fn allowed_methods(path: &str) -> Option<&'static str> {
     match path {
         "/stats" | "/metrics" | "/channels" | "/clients" => Some("GET, HEAD, OPTIONS"),
+        "/log-level" => Some("GET, HEAD, PUT, OPTIONS"),
         "/announce" | "/clear" | "/revoke" => Some("POST, OPTIONS"),
         _ if path.starts_with("/channels/") => Some("GET, HEAD, OPTIONS"),
         _ if path.starts_with("/clients/") || path.starts_with("/users/") => Some("DELETE, OPTIONS"),
@@ -35,6 +37,7 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
         "/metrics" => Ok(Request::Metrics),
         "/clients" => clients(head),
         "/channels" => channels(head, None),
+        "/log-level" => log_level(head.method, body),
         "/announce" => announce(body),
         "/clear" => clear(body),
         "/revoke" => revoke(body),
@@ -88,6 +91,24 @@ fn limit(head: &RequestHead<'_>, max: usize) -> Result<usize, Refused> {
     let Some((_, text)) = query(head)?.into_iter().find(|(name, _)| name == "limit") else { return Ok(max) };
     let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
     limit.ok_or_else(|| refused(400, "bad_limit", &format!("limit is a number from 1 to {max}")))
+}
+
+/// How much is to be logged, as an operator writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogLevel {
+    level: String,
+}
+
+/// `GET /log-level` and `PUT /log-level`.
+fn log_level(method: Method, body: &[u8]) -> Result<Request, Refused> {
+    if method != Method::Put {
+        return Ok(Request::LogLevel(None));
+    }
+    let LogLevel { level } = object(body)?;
+    let detail = "level is 'error', 'warn', 'info' or 'debug'.";
+    let level = Level::parse(&level).ok_or_else(|| refused(400, "bad_level", detail))?;
+    Ok(Request::LogLevel(Some(level)))
 }
 
 /// An announcement as an operator writes it.
@@ -192,7 +213,8 @@ mod tests {
     #[test]
     fn what_operators_may_ask() {
         let check = |target: &str, body: &str, expected: Result<&str, u16>| {
-            let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let method = if target == "/log-level" && !body.is_empty() { "PUT" } else { "GET" };
+            let text = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n");
             let (head, _) = parse_head(text.as_bytes(), &HeadLimits::default()).unwrap().unwrap();
             let got = parse(&head, body.as_bytes()).expect("a path of operators");
             let got = got.map(|request| format!("{request:?}")).map_err(|response| response.status());
@@ -203,6 +225,10 @@ mod tests {
                 Err(status) => assert_eq!(got.err(), Some(status), "{target} {body}"),
             }
         };
+        check("/log-level", "", Ok("LogLevel(None)"));
+        check("/log-level", r#"{"level":"debug"}"#, Ok("LogLevel(Some(Debug))"));
+        check("/log-level", r#"{"level":"loud"}"#, Err(400));
+        check("/log-level", r#"{"level":"debug","x":1}"#, Err(400));
         check("/clients", "", Ok("Clients { limit: 1000, by_lag: false }"));
         check("/clients?limit=5&sort=lag", "", Ok("Clients { limit: 5, by_lag: true }"));
         check("/clients?sort=name", "", Err(400));

@@ -8,16 +8,19 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::authority::{Authority, Development};
 use super::gate::STAMP_MAX;
+use super::hooks::Secrets;
 use super::host::Hosts;
 use super::origin::Origins;
 use super::proxy::Proxies;
 use super::rates::Rates;
 
-/// Who may do what, as it is now.
+/// Who may do what, and how it is known, as it is now.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Who decides.
     pub authority: Arc<dyn Authority>,
+    /// What webhooks are verified with.
+    pub secrets: Secrets,
     /// Whose pages may use the server.
     pub origins: Origins,
     /// By which names it may be asked for.
@@ -29,10 +32,11 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// For development: everybody may do everything, but pages of other origins nothing.
+    /// For development: everybody may do everything, but pages of other origins nothing; no webhooks.
     fn default() -> Policy {
         Policy {
             authority: Arc::new(Development),
+            secrets: Secrets::default(),
             origins: Origins::default(),
             hosts: Hosts::default(),
             proxies: Proxies::default(),

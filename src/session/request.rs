@@ -17,6 +17,7 @@ use crate::sequencer::{Before, IdempotencyKey, Publication};
 use crate::wire::http::{HttpError, Method, RequestHead, Response, problem, query_pairs};
 use crate::words::channel::{Channel, Pattern};
 pub use crate::words::door::Door;
+use crate::words::level::Level;
 use crate::words::limits::Limits;
 use crate::words::workspace::Workspace;
 
@@ -70,6 +71,8 @@ pub enum Request {
     },
     /// How the server is.
     Health(Health),
+    /// Say how much is logged; before that, log so much.
+    LogLevel(Option<Level>),
     /// Counters.
     Stats,
     /// Counters for Prometheus.
@@ -199,7 +202,7 @@ pub fn parse(
                 return submitting.data(channel);
             }
             match Source::of_path(path) {
-                Some(source) => submitting.hook(source, &settings.secrets),
+                Some(source) => submitting.hook(source, &settings.policy.load().secrets),
                 None => Ok(Request::Page(path.to_owned())),
             }
         }
@@ -232,6 +235,7 @@ impl Request {
             Request::Announce(_) => on(&Act::Announce),
             Request::Metrics => on(&Act::Measure),
             Request::Stats
+            | Request::LogLevel(_)
             | Request::Clear(_)
             | Request::Clients { .. }
             | Request::Disconnect(_)

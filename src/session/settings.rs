@@ -1,6 +1,5 @@
 //! What is settable besides bounds: how connections are understood, and whom to ask what they may do.
 
-use super::hooks::Secrets;
 use super::meter::Meters;
 use super::policy::InForce;
 use crate::notify::Notifications;
@@ -14,8 +13,6 @@ pub struct Settings {
     pub dialect: Dialect,
     /// What happens to streams that are behind and have not chosen.
     pub on_slow: OnSlow,
-    /// What webhooks are verified with.
-    pub secrets: Secrets,
     /// Who may do what, now.
     pub policy: InForce,
     /// Who has done how much lately of what the policy bounds.
@@ -29,12 +26,11 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// For development: everybody may do everything, no webhooks, no presence.
+    /// For development: everybody may do everything, no presence.
     fn default() -> Settings {
         Settings {
             dialect: Dialect::Native,
             on_slow: OnSlow::default(),
-            secrets: Secrets::default(),
             policy: InForce::default(),
             meters: Meters::default(),
             presence: Vec::new(),

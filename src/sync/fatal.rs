@@ -2,11 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::journal;
+
 /// Does `act`, on which everything shared depends; if it panics, says so by the name of `what` and ends the process, after
 /// the panic's own message.
 pub fn or_abort<T>(what: &str, act: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
-        eprintln!("fanfare: {what} has failed; nothing can go on without it");
+        journal::last_words("server", &format!("{what} has failed; nothing can go on without it"));
         std::process::abort()
     })
 }

@@ -81,7 +81,8 @@ export class Server {
 }
 
 function port(line, prefix) {
-  return line.startsWith(prefix) ? Number(line.slice(line.lastIndexOf(':') + 1)) : undefined;
+  const [, rest] = line.split(prefix);
+  return rest === undefined ? undefined : Number(/:(\d+)/.exec(rest)[1]);
 }
 
 /** Sends `request` over a connection of its own and resolves when that has ended: how, and what had come. */

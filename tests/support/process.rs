@@ -73,7 +73,9 @@ impl ServerProcess {
 
     fn address_after(&self, prefix: &str) -> SocketAddr {
         let line = self.wait_for_line(prefix);
-        line.strip_prefix(prefix).and_then(|address| address.parse().ok()).expect("an address")
+        let (_, rest) = line.split_once(prefix).expect("the line has it");
+        // In a line of JSON, or before other fields.
+        rest.split(['"', ' ']).next().and_then(|address| address.parse().ok()).expect("an address")
     }
 
     /// The next line of standard error that has `text` in it.
@@ -86,6 +88,11 @@ impl ServerProcess {
                 Err(error) => panic!("no line with {text:?} ({error}); before: {before:#?}"),
             }
         }
+    }
+
+    /// The next line of standard error, if it comes within `wait`.
+    pub(crate) fn line_within(&self, wait: Duration) -> Option<String> {
+        self.lines.recv_timeout(wait).ok()
     }
 
     /// Whether another line of standard error, or its end, comes within `wait`.

@@ -74,11 +74,6 @@ impl Tokens {
         Ok(Principal { pass: Some(pass) })
     }
 
-    /// What operators call the keys that tokens are verified with, and the API keys.
-    pub fn key_names(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(|key| key.name.as_str()).chain(self.api_keys.names())
-    }
-
     fn still_good(&self, pass: &Pass, unix_ms: u64) -> Result<(), Denied> {
         let is_good = !pass.has_expired(unix_ms) && !self.revoked.holds(pass, unix_ms);
         if is_good { Ok(()) } else { Err(Denied::BadToken) }
@@ -90,6 +85,10 @@ impl Tokens {
 }
 
 impl Authority for Tokens {
+    fn key_names(&self) -> Vec<&str> {
+        self.keys.iter().map(|key| key.name.as_str()).chain(self.api_keys.names()).collect()
+    }
+
     fn identify(
         &self,
         head: &RequestHead<'_>,

@@ -2,9 +2,9 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::timestamp::{Fraction, push_rfc3339};
 use super::{push_block, push_cursor, push_number, push_text};
 use crate::reader::EventView;
+use crate::words::timestamp::{Fraction, push_rfc3339};
 
 /// Appends an event. Its `id` is the publisher's or else its cursor, its `subject` the first of its ids that is not
 /// empty; `sequence` (its number as text), `channel` and `workspace` are extensions.

@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::members::{Member, Members, is_array_of_strings};
-use super::timestamp::{Fraction, push_rfc3339};
 use super::{push_block, push_number, push_text};
 use crate::reader::EventView;
 use crate::session::reply;
 use crate::words::cursor::Gap;
 use crate::words::limits::LABEL_BYTES_MAX;
+use crate::words::timestamp::{Fraction, push_rfc3339};
 
 /// Appends an event as this dialect's clients read it, over either transport.
 ///

@@ -13,7 +13,6 @@ pub mod health;
 mod members;
 pub mod sdk;
 pub mod stats;
-mod timestamp;
 
 use std::io::Write;
 

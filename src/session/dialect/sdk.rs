@@ -4,12 +4,12 @@
 //! Channels are spelled as [`Spelling::Sdk`](super::guts::Spelling::Sdk) says.
 
 use super::guts::push_event_id;
-use super::timestamp::{Fraction, push_rfc3339};
 use super::{push_block, push_cursor, push_number, push_text};
 use crate::reader::EventView;
 use crate::session::reply;
 use crate::words::cursor::Epoch;
 use crate::words::cursor::Gap;
+use crate::words::timestamp::{Fraction, push_rfc3339};
 
 /// Appends an event. The library reads its data as `payload`, the server has always written it as `data`: it is both.
 pub fn push_event_json(out: &mut Vec<u8>, event: &EventView<'_>) {

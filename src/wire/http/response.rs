@@ -61,6 +61,12 @@ impl Response {
         self.status
     }
 
+    /// The body.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Appends the answer to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>, context: &ResponseContext) {
         let has_length = 200 <= self.status && self.status != 204 && self.status != 304;

@@ -83,7 +83,7 @@ export class Server {
       child.on('exit', () => resolve({ lines: said.lines }));
       createInterface({ input: child.stderr }).on('line', (line) => {
         if (said.lines.length < SAID_LINES_MAX) said.lines.push(line);
-        const [, door, address] = /^(listening|admin) on (http:\/\/127\.0\.0\.1:\d+)/.exec(line) ?? [];
+        const [, door, address] = /\b(listening|admin) on (http:\/\/127\.0\.0\.1:\d+)/.exec(line) ?? [];
         if (door === 'listening') said.public = address;
         if (door === 'admin') resolve({ ...said, admin: address });
       });

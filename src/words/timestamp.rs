@@ -2,7 +2,7 @@
 
 /// Digits after the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fraction {
+pub enum Fraction {
     /// Three.
     Millis,
     /// Nine, of which the last six are zero: the clock of the log counts milliseconds.
@@ -11,7 +11,7 @@ pub(super) enum Fraction {
 
 /// Appends the time `unix_ms` milliseconds after 1970 began. What lies after the year 9999, which the format cannot
 /// say, becomes its last millisecond.
-pub(super) fn push_rfc3339(out: &mut Vec<u8>, unix_ms: u64, fraction: Fraction) {
+pub fn push_rfc3339(out: &mut Vec<u8>, unix_ms: u64, fraction: Fraction) {
     let unix_ms = unix_ms.min(LAST_MS);
     let (days, day_ms) = (unix_ms / DAY_MS, unix_ms % DAY_MS);
     let (year, month, day) = date_of(days);
