@@ -93,8 +93,12 @@ pub(crate) fn run(input: &[u8]) {
     for client in &mut clients {
         client.check();
     }
-    // The last ones have a while to leave, and those who said nothing have theirs.
-    for _ in 0..4 {
+    // The last ones have a while to leave, and those who said nothing have theirs. Requests that wait for something wait one
+    // after the other.
+    for _ in 0..4 + STEPS_MAX {
+        if rig.hub.connections() == 0 {
+            break;
+        }
         rig.wait_ms(150_000);
         rig.settle();
     }
