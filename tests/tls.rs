@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfare::server::{Certificate, Shown};
@@ -17,7 +17,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use support::local::LocalServer;
-use support::{PATIENCE, connect};
+use support::process::ServerProcess;
+use support::{PATIENCE, connect, wait_until};
 use tempfile::TempDir;
 
 /// A certificate of its own, in files.
@@ -71,8 +72,15 @@ type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection after its handshake, which trusts that certificate alone.
 fn tls(address: SocketAddr, trusted: &Pair, protocols: &[&[u8]]) -> std::io::Result<Tls> {
+    tls_of_many(address, std::slice::from_ref(trusted), protocols)
+}
+
+/// The same, which trusts all of these.
+fn tls_of_many(address: SocketAddr, trusted: &[Pair], protocols: &[&[u8]]) -> std::io::Result<Tls> {
     let mut roots = RootCertStore::empty();
-    roots.add(trusted.der.clone()).expect("a root");
+    for pair in trusted {
+        roots.add(pair.der.clone()).expect("a root");
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().expect("versions");
@@ -246,6 +254,53 @@ fn another_certificate_is_shown_to_those_who_come_later() {
     assert_eq!(serial(&late), next.der.to_vec());
     early.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
     assert!(read_to(&mut early, "\r\n\r\n").starts_with("HTTP/1.1 200 "), "who was there stays");
+}
+
+#[test]
+fn reloads_under_handshakes_fail_none_of_them_and_each_new_certificate_is_shown_at_once() {
+    const RELOADS: usize = 20;
+    let pairs: Vec<Pair> = (0..=RELOADS as u64).map(Pair::new).collect();
+    let files = tempfile::tempdir().expect("a folder");
+    let (chain, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    let install = |certificate: &Pair, private: &Pair| {
+        std::fs::copy(certificate.file("cert.pem"), &chain).expect("copied");
+        std::fs::copy(private.file("key.pem"), &key).expect("copied");
+    };
+    install(&pairs[0], &pairs[0]);
+    let (chain_name, key_name) = (chain.to_str().expect("text"), key.to_str().expect("text"));
+    let server = ServerProcess::start(&["--tls-cert", chain_name, "--tls-key", key_name]);
+    let reload = || {
+        server.signal("HUP");
+        let line: Value = serde_json::from_str(&server.wait_for_line("reloaded")).expect("JSON");
+        line["message"] == "reloaded"
+    };
+    let is_over = AtomicBool::new(false);
+    let (address, shaken) = (server.public, AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    tls_of_many(address, &pairs, &[]).expect("no handshake fails");
+                    shaken.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut shown = 0;
+            for number in 1..=RELOADS {
+                let before = shaken.load(Ordering::Relaxed);
+                wait_until("handshakes go on", || before + 4 <= shaken.load(Ordering::Relaxed));
+                let is_good = !number.is_multiple_of(4);
+                install(&pairs[number], &pairs[if is_good { number } else { 0 }]);
+                assert_eq!(reload(), is_good, "reload {number}");
+                shown = if is_good { number } else { shown };
+                let stream = tls_of_many(address, &pairs, &[]).expect("a handshake");
+                assert_eq!(serial(&stream), pairs[shown].der.to_vec(), "reload {number}");
+            }
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        outcome.unwrap_or_else(|cause| std::panic::resume_unwind(cause));
+    });
 }
 
 #[test]

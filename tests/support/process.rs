@@ -66,14 +66,15 @@ impl ServerProcess {
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut server = ServerProcess { child, lines, public: unknown, admin: unknown };
-        server.public = server.address_after("listening on http://");
-        server.admin = server.address_after("admin on http://");
+        server.public = server.address_after("listening on http");
+        server.admin = server.address_after("admin on http");
         server
     }
 
     fn address_after(&self, prefix: &str) -> SocketAddr {
         let line = self.wait_for_line(prefix);
         let (_, rest) = line.split_once(prefix).expect("the line has it");
+        let (_, rest) = rest.split_once("://").expect("a scheme ends");
         // In a line of JSON, or before other fields.
         rest.split(['"', ' ']).next().and_then(|address| address.parse().ok()).expect("an address")
     }
