@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -133,11 +134,13 @@ fn deliver(server: &Server, crowd: &Crowd, (at_once, events): (usize, usize)) ->
 
 /// The CPU time of the only loop of the only server, in microseconds.
 fn loop_us() -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let is_loop = |task: &std::path::Path| {
+    let is_loop = |task: &Path| {
         std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "loop-0")
     };
-    let task = tasks.flatten().map(|task| task.path()).find(|task| is_loop(task)).expect("a loop");
+    // A thread that has just begun may have no name yet.
+    let task = std::iter::repeat_with(|| std::fs::read_dir("/proc/self/task").expect("Linux"))
+        .find_map(|tasks| tasks.flatten().map(|task| task.path()).find(|task| is_loop(task)))
+        .expect("it is looked for until it is there");
     let spent = std::fs::read_to_string(task.join("schedstat")).expect("its time");
     spent.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") / 1000.0
 }
