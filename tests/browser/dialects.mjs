@@ -8,16 +8,14 @@
 // started again on the same port; both have to come back by themselves.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
 
-import { BROWSER_FLAGS, browserPath } from './chromium.mjs';
+import { launch } from './launch.mjs';
+import { fail, startServer, stopServer } from './server.mjs';
 
 async function main() {
   const limit = setTimeout(() => fail(new Error(`not done after ${TOTAL_MS_MAX} ms`)), TOTAL_MS_MAX);
   const address = await startServer('127.0.0.1:0');
-  const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_FLAGS });
+  const browser = await launch();
   try {
     await check(await browser.newPage(), address);
   } finally {
@@ -155,52 +153,9 @@ function libraryScript(channel) {
   source.onmessage = (message) => client.received.push(JSON.parse(message.data));
 }
 
-// The server
-
-let server = null;
-
-function startServer(listen) {
-  const binary = process.env.FANFARE_BIN;
-  assert.ok(binary, 'FANFARE_BIN names no server binary');
-  server = spawn(binary, ['serve', '--listen', listen, '--admin-listen', '127.0.0.1:0'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  return new Promise((resolve, reject) => {
-    const said = [];
-    server.on('error', reject);
-    server.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said.join('\n')}`)));
-    createInterface({ input: server.stderr }).on('line', (line) => {
-      if (said.length < SAID_LINES_MAX) said.push(line);
-      const found = /(?<!admin )listening on (http:\/\/127\.0\.0\.1:\d+)/.exec(line);
-      if (found !== null) resolve(found[1]);
-    });
-  });
-}
-
-function stopServer() {
-  const stopped = server;
-  if (stopped.exitCode !== null || stopped.signalCode !== null) return;
-  return new Promise((resolve) => {
-    const patience = setTimeout(() => stopped.kill('SIGKILL'), STOP_MS_MAX);
-    stopped.on('exit', () => {
-      clearTimeout(patience);
-      resolve();
-    });
-    stopped.kill('SIGTERM');
-  });
-}
-
-function fail(error) {
-  console.error(error);
-  server?.kill('SIGKILL');
-  process.exit(1);
-}
-
 const CHANNEL = 'repo:browser/check';
 const CLOCK_SECONDS_MAX = 60;
 const TOTAL_MS_MAX = 120_000;
 const STEP_MS_MAX = 30_000;
-const STOP_MS_MAX = 15_000;
-const SAID_LINES_MAX = 100;
 
 main().catch(fail);

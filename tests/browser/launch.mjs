@@ -1,4 +1,4 @@
-// A browser without a screen, for those who have no package of their own.
+// A browser without a screen.
 
 import { chromium } from 'playwright-core';
 

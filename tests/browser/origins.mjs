@@ -7,18 +7,16 @@
 // refuse the last two everything; what a listed page sends may have a cookie with it.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
-import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
 
-import { BROWSER_FLAGS, browserPath } from './chromium.mjs';
+import { launch } from './launch.mjs';
+import { fail, startServer, stopServer } from './server.mjs';
 
 async function main() {
   const limit = setTimeout(() => fail(new Error(`not done after ${TOTAL_MS_MAX} ms`)), TOTAL_MS_MAX);
   const [listed, foreign] = [await servePages('localhost'), await servePages('127.0.0.1')];
-  const address = await startServer(listed);
-  const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_FLAGS });
+  const address = await startServer('127.0.0.1:0', '--allow-origin', listed);
+  const browser = await launch();
   try {
     await check(browser, address, { listed, foreign });
   } finally {
@@ -171,45 +169,7 @@ function servePages(name) {
   });
 }
 
-// The server
-
-let server = null;
-
-function startServer(listed) {
-  const binary = process.env.FANFARE_BIN;
-  assert.ok(binary, 'FANFARE_BIN names no server binary');
-  const addresses = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'];
-  server = spawn(binary, ['serve', ...addresses, '--allow-origin', listed], { stdio: ['ignore', 'ignore', 'pipe'] });
-  return new Promise((resolve, reject) => {
-    const said = [];
-    server.on('error', reject);
-    server.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said.join('\n')}`)));
-    createInterface({ input: server.stderr }).on('line', (line) => {
-      if (said.length < SAID_LINES_MAX) said.push(line);
-      const found = /(?<!admin )listening on (http:\/\/127\.0\.0\.1:\d+)/.exec(line);
-      if (found !== null) resolve(found[1]);
-    });
-  });
-}
-
-function stopServer() {
-  if (server.exitCode !== null || server.signalCode !== null) return;
-  return new Promise((resolve) => {
-    server.on('exit', resolve);
-    server.kill('SIGTERM');
-    setTimeout(() => server.kill('SIGKILL'), STOP_MS_MAX).unref();
-  });
-}
-
-function fail(error) {
-  console.error(error);
-  server?.kill('SIGKILL');
-  process.exit(1);
-}
-
 const TOTAL_MS_MAX = 90_000;
 const STEP_MS_MAX = 10_000;
-const STOP_MS_MAX = 5_000;
-const SAID_LINES_MAX = 100;
 
 main().catch(fail);

@@ -6,16 +6,14 @@
 // form publishes comes back under its own number, and that the browser has nothing to complain about.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
 
-import { BROWSER_FLAGS, browserPath } from './chromium.mjs';
+import { launch } from './launch.mjs';
+import { fail, startServer, stopServer } from './server.mjs';
 
 async function main([screenshot]) {
   const limit = setTimeout(() => fail(new Error(`not done after ${TOTAL_MS_MAX} ms`)), TOTAL_MS_MAX);
-  const address = await startServer();
-  const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_FLAGS });
+  const address = await startServer('127.0.0.1:0', '--demo');
+  const browser = await launch();
   try {
     await check(await browser.newPage({ viewport: { width: 1360, height: 900 } }), address, screenshot);
   } finally {
@@ -93,48 +91,9 @@ async function watch(page) {
   return complaints;
 }
 
-// The server
-
-let server = null;
-
-function startServer() {
-  const binary = process.env.FANFARE_BIN;
-  assert.ok(binary, 'FANFARE_BIN names no server binary');
-  server = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', '--demo'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  return new Promise((resolve, reject) => {
-    const said = [];
-    server.on('error', reject);
-    server.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said.join('\n')}`)));
-    createInterface({ input: server.stderr }).on('line', (line) => {
-      if (said.length < SAID_LINES_MAX) said.push(line);
-      const found = /(?<!admin )listening on (http:\/\/127\.0\.0\.1:\d+)/.exec(line);
-      if (found !== null) resolve(found[1]);
-    });
-  });
-}
-
-function stopServer() {
-  if (server.exitCode !== null || server.signalCode !== null) return;
-  return new Promise((resolve) => {
-    server.on('exit', resolve);
-    server.kill('SIGTERM');
-    setTimeout(() => server.kill('SIGKILL'), STOP_MS_MAX).unref();
-  });
-}
-
-function fail(error) {
-  console.error(error);
-  server?.kill('SIGKILL');
-  process.exit(1);
-}
-
 const KIND = 'browser.check';
 const TITLE = 'Sent by the browser check';
 const TOTAL_MS_MAX = 60_000;
 const STEP_MS_MAX = 10_000;
-const STOP_MS_MAX = 5_000;
-const SAID_LINES_MAX = 100;
 
 main(process.argv.slice(2)).catch(fail);
