@@ -8,6 +8,8 @@
 mod desk;
 mod sitter;
 
+use crossbeam_utils::CachePadded;
+
 use crate::admission::Admission;
 use crate::audience::Audience;
 use crate::counters::Counters;
@@ -39,7 +41,8 @@ pub struct Hub {
     /// One desk a loop.
     desks: Box<[Desk]>,
     /// Where the sequencer is taken: by whichever loop, or thread, has something for it.
-    seat: Seat<Sitter>,
+    /// On a cache line of its own, since every loop writes to it.
+    seat: CachePadded<Seat<Sitter>>,
     /// What threads that are no loops have got up from, for the first loop to see to.
     pub errand: Errand,
     /// When the oldest event is too old, as whoever sat last has found, in Unix milliseconds.
@@ -84,7 +87,7 @@ impl Hub {
             epoch,
             log,
             ingest: Ingest::new(limits.ingest_items_max, limits.ingest_bytes_max),
-            seat: Seat::new(Sitter::new(writer, epoch, &limits, wakers.len())),
+            seat: CachePadded::new(Seat::new(Sitter::new(writer, epoch, &limits, wakers.len()))),
             errand: Errand::new(),
             next_expiry_ms: AtomicU64::new(u64::MAX),
             desks: wakers.into_iter().map(|waker| Desk::new(waker, receipts_max)).collect(),

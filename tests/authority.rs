@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use fanfare::session::auth::Known;
-use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
+use fanfare::session::authority::{Act, Authority, Denied, Principal};
 use fanfare::session::hooks::{Secrets, Source};
 use fanfare::session::policy::{InForce, Policy};
 use fanfare::session::request::Door;
@@ -16,32 +16,11 @@ use fanfare::words::limits::Limits;
 use fanfare::words::workspace::Scope;
 use serde_json::{Value, json};
 use support::http::{Http, ask, get, post, request_text, wait_for_delivery};
+use support::judge::Judge;
 use support::local::LocalServer;
 use support::publisher::Publisher;
 use support::sse::Sse;
 use support::websocket::{Client, HANDSHAKE};
-
-/// Takes everybody's word for who they are, and denies what it is told to.
-#[derive(Debug)]
-struct Strict {
-    denies: fn(&Principal, &Act<'_>) -> bool,
-}
-
-impl Authority for Strict {
-    fn identify(
-        &self,
-        head: &RequestHead<'_>,
-        door: Door,
-        unix_ms: u64,
-        known: &mut Known,
-    ) -> Result<Principal, Denied> {
-        Development.identify(head, door, unix_ms, known)
-    }
-
-    fn allow(&self, principal: &Principal, act: &Act<'_>) -> Result<(), Denied> {
-        if (self.denies)(principal, act) { Err(Denied::Forbidden) } else { Ok(()) }
-    }
-}
 
 /// Knows nobody.
 #[derive(Debug)]
@@ -70,7 +49,10 @@ fn start_with(authority: Arc<dyn Authority>) -> LocalServer {
 
 /// A server that denies what `denies` says.
 fn start(denies: fn(&Principal, &Act<'_>) -> bool) -> LocalServer {
-    start_with(Arc::new(Strict { denies }))
+    let judge = move |principal: &Principal, act: &Act<'_>| {
+        if denies(principal, act) { Err(Denied::Forbidden) } else { Ok(()) }
+    };
+    start_with(Arc::new(Judge(judge)))
 }
 
 /// Asserts that `request` is refused on a connection that goes on.

@@ -2,17 +2,12 @@
 
 mod support;
 
-use std::sync::Arc;
-
-use fanfare::session::auth::Known;
-use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
-use fanfare::session::policy::{InForce, Policy};
-use fanfare::session::request::Door;
+use fanfare::session::authority::{Act, Denied, Principal};
 use fanfare::session::settings::Settings;
-use fanfare::wire::http::RequestHead;
 use fanfare::words::limits::Limits;
 use serde_json::json;
 use support::http::{Http, get, post, request_text};
+use support::judge::{Judge, settings_with};
 use support::local::LocalServer;
 use support::publisher::Publisher;
 use support::rig::{Rig, publication};
@@ -23,32 +18,13 @@ use support::websocket::{Client, Frames, HANDSHAKE, frame};
 const TEXT: u8 = 0x81;
 
 /// Allows everything, and fails where `t:fault` is concerned.
-#[derive(Debug)]
-struct Faulty;
-
-impl Authority for Faulty {
-    fn identify(
-        &self,
-        head: &RequestHead<'_>,
-        door: Door,
-        unix_ms: u64,
-        known: &mut Known,
-    ) -> Result<Principal, Denied> {
-        Development.identify(head, door, unix_ms, known)
-    }
-
-    fn allow(&self, _: &Principal, act: &Act<'_>) -> Result<(), Denied> {
-        assert!(!format!("{act:?}").contains("t:fault"), "a fault that a test asked for");
-        Ok(())
-    }
+fn faulty(_: &Principal, act: &Act<'_>) -> Result<(), Denied> {
+    assert!(!format!("{act:?}").contains("t:fault"), "a fault that a test asked for");
+    Ok(())
 }
 
 fn start(loops: usize) -> LocalServer {
-    let settings = Settings {
-        policy: InForce::new(Policy { authority: Arc::new(Faulty), ..Policy::default() }),
-        ..Settings::default()
-    };
-    LocalServer::start_with_settings(Limits::default(), loops, settings)
+    LocalServer::start_with_settings(Limits::default(), loops, settings_with(Judge(faulty)))
 }
 
 #[test]

@@ -189,10 +189,19 @@ fn no_secret_is_in_any_line_and_in_nothing_that_operators_see() {
     assert!(15 < lines, "there was something to look at: {lines}");
 }
 
+/// A process that ends with its test, however that ends.
+struct Kept(std::process::Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server whose standard error is read up to its addresses, and then no more.
-fn start_unread(
-    flags: &[&str],
-) -> (std::process::Child, impl BufRead + Send + use<>, SocketAddr, SocketAddr) {
+fn start_unread(flags: &[&str]) -> (Kept, impl BufRead + Send + use<>, SocketAddr, SocketAddr) {
     let mut child = fanfare()
         .args([
             "serve",
@@ -219,12 +228,12 @@ fn start_unread(
         line["address"].as_str().unwrap().parse().unwrap()
     };
     let (public, admin) = (address("listening on http://"), address("admin on http://"));
-    (child, lines, public, admin)
+    (Kept(child), lines, public, admin)
 }
 
 #[test]
 fn a_log_that_nobody_reads_stops_nobody_and_says_later_what_is_missing() {
-    let (mut child, lines, public, admin) = start_unread(&["--access-log", "--loops", "1"]);
+    let (_child, lines, public, admin) = start_unread(&["--access-log", "--loops", "1"]);
     let mut client = Client::open(public, "/ws?channel=t:a");
     client.next();
     let path = format!("/publish/t:a?{}", "x".repeat(100));
@@ -253,8 +262,6 @@ fn a_log_that_nobody_reads_stops_nobody_and_says_later_what_is_missing() {
     let told = reader.join().unwrap();
     assert!((1..).contains(&told["lines"].as_u64().unwrap()), "{told}");
     assert_eq!(told["level"], "warn");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
@@ -270,10 +277,10 @@ fn a_server_whose_log_is_full_ends_all_the_same() {
         get(admin, "/stats").json()["log_lines_dropped"].as_u64().unwrap() != 0
     });
     drop(http);
-    let pid = child.id().to_string();
+    let pid = child.0.id().to_string();
     let sent = std::process::Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &pid]).status().unwrap();
     assert!(sent.success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
 
 /// The lines of a server with these flags, from the first that `work` makes to the end.

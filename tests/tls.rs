@@ -66,6 +66,14 @@ impl Scene {
     fn connect(&self) -> Tls {
         tls(self.server.public, &self.pair, &[b"http/1.1"]).expect("a handshake")
     }
+
+    /// A connection whose stream of events has begun.
+    fn subscribe(&self) -> Tls {
+        let mut sse = self.connect();
+        sse.write_all(b"GET /events?channel=t:a HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+        read_to(&mut sse, "-0\n\n");
+        sse
+    }
 }
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
@@ -156,9 +164,7 @@ fn requests_streams_and_websockets_work_as_without() {
 fn a_peer_that_does_not_read_gets_everything_later_and_in_order() {
     const EVENTS: usize = 400;
     let scene = Scene::new(Limits::default());
-    let mut sse = scene.connect();
-    sse.write_all(b"GET /events?channel=t:a HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
-    read_to(&mut sse, "-0\n\n");
+    let mut sse = scene.subscribe();
     let hub = scene.server.hub();
     let mut publisher = TlsPublisher::new(&scene);
     let filler = "x".repeat(20_000);
@@ -306,9 +312,7 @@ fn reloads_under_handshakes_fail_none_of_them_and_each_new_certificate_is_shown_
 #[test]
 fn a_peer_that_takes_nothing_keeps_no_loop_awake() {
     let scene = Scene::new(Limits::default());
-    let mut stuck = scene.connect();
-    stuck.write_all(b"GET /events?channel=t:a HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
-    read_to(&mut stuck, "-0\n\n");
+    let _stuck = scene.subscribe();
     let hub = scene.server.hub();
     let mut publisher = TlsPublisher::new(&scene);
     let data = format!(r#""{}""#, "x".repeat(60_000));

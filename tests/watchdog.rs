@@ -7,14 +7,11 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use fanfare::session::auth::Known;
-use fanfare::session::authority::{Act, Authority, Denied, Development, Principal};
-use fanfare::session::policy::{InForce, Policy};
-use fanfare::session::request::Door;
+use fanfare::session::authority::{Act, Denied, Principal};
 use fanfare::session::settings::Settings;
-use fanfare::wire::http::RequestHead;
 use fanfare::words::limits::Limits;
 use support::http::{Http, get, request_text};
+use support::judge::{Judge, settings_with};
 use support::local::LocalServer;
 use support::rig::Rig;
 use support::wait_until;
@@ -34,34 +31,20 @@ impl Gate {
 }
 
 /// Allows everything, and what concerns `t:stuck` when the gate opens.
-#[derive(Debug)]
-struct Slow(Arc<Gate>);
-
-impl Authority for Slow {
-    fn identify(
-        &self,
-        head: &RequestHead<'_>,
-        door: Door,
-        unix_ms: u64,
-        known: &mut Known,
-    ) -> Result<Principal, Denied> {
-        Development.identify(head, door, unix_ms, known)
+fn slow(gate: &Gate, act: &Act<'_>) -> Result<(), Denied> {
+    if format!("{act:?}").contains("t:stuck") {
+        let is_open = gate.is_open.lock().unwrap();
+        drop(gate.changed.wait_while(is_open, |is_open| !*is_open).unwrap());
     }
-
-    fn allow(&self, _: &Principal, act: &Act<'_>) -> Result<(), Denied> {
-        if format!("{act:?}").contains("t:stuck") {
-            let is_open = self.0.is_open.lock().unwrap();
-            drop(self.0.changed.wait_while(is_open, |is_open| !*is_open).unwrap());
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn start(loops: usize, loop_stall_abort: Option<Duration>) -> (LocalServer, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
-    let authority = Arc::new(Slow(Arc::clone(&gate)));
-    let settings =
-        Settings { policy: InForce::new(Policy { authority, ..Policy::default() }), ..Settings::default() };
+    let settings = settings_with(Judge({
+        let gate = Arc::clone(&gate);
+        move |_: &Principal, act: &Act<'_>| slow(&gate, act)
+    }));
     let limits = Limits { loop_stall_max: Duration::from_secs(1), loop_stall_abort, ..Limits::default() };
     (LocalServer::start_with_settings(limits, loops, settings), gate)
 }

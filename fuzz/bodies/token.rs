@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use base64url::base64url;
 use fanfare::session::auth::{AuthSettings, Known, Secret, Tokens, load};
 use fanfare::session::authority::{Act, Authority, Denied, Principal};
 use fanfare::session::request::Door;
@@ -10,6 +11,9 @@ use fanfare::words::channel::{Channel, Pattern};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
+
+#[path = "../../tests/support/base64url.rs"]
+mod base64url;
 
 const SECRET: &str = "a secret of more than 32 characters";
 
@@ -93,16 +97,4 @@ fn judged(token: &str) -> Option<Result<Principal, Denied>> {
     let (head, length) = parse_head(text.as_bytes(), &limits).ok()??;
     let is_whole = length == text.len();
     is_whole.then(|| TOKENS.identify(&head, Door::Public, NOW_MS, &mut Known::default()))
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
-        for at in 0..=chunk.len() {
-            text.push(char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]));
-        }
-    }
-    text
 }

@@ -127,12 +127,11 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
     use crate::hub::Sitter;
     use crate::sequencer::{Before, Origin, Submission};
     use crate::sync::bell::Waker;
+    use crate::sync::last_words_of;
     use crate::words::cursor::Epoch;
     use crate::words::now::Now;
 
@@ -240,13 +239,7 @@ mod tests {
             return;
         }
         let name = "server::watchdog::tests::a_sequencer_that_stands_still_for_too_long_ends_the_process";
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(CHILD, "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stderr);
-        assert_eq!(child.status.code(), None, "it ends by a signal: {said}");
+        let said = last_words_of(name, CHILD);
         assert!(
             said.contains("fanfare: the sequencer has stood still for 0.1 s; the server cannot go on"),
             "{said}"

@@ -13,10 +13,22 @@ pub fn or_abort<T>(what: &str, act: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Runs one test of this program once more, as a process of its own with `variable` set, which must end by a signal; what it
+/// has said.
+#[cfg(test)]
+pub(crate) fn last_words_of(test: &str, variable: &str) -> String {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(variable, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr).into_owned();
+    assert_eq!(child.status.code(), None, "it ends by a signal: {said}");
+    said
+}
+
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     /// Set in the child, which is this test once more.
@@ -30,13 +42,7 @@ mod tests {
             return;
         }
         let name = "sync::fatal::tests::a_fault_ends_the_process_and_says_what_has_failed";
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(CHILD, "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stderr);
-        assert_eq!(child.status.code(), None, "it ends by a signal: {said}");
+        let said = last_words_of(name, CHILD);
         assert!(said.contains("of all things"), "{said}");
         assert!(said.contains("fanfare: the bad part has failed"), "{said}");
         assert!(!said.contains("the good part"), "{said}");

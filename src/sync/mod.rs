@@ -15,6 +15,8 @@ pub mod seat;
 
 pub use arc_cell::{ArcCell, Loaded};
 pub use cell::SharedCell;
+#[cfg(test)]
+pub(crate) use fatal::last_words_of;
 pub use fatal::or_abort;
 
 #[cfg(not(fanfare_loom))]

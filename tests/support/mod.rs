@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub(crate) mod allocations;
+pub(crate) mod base64url;
 pub(crate) mod collect;
 pub(crate) mod heap;
 pub(crate) mod http;
+pub(crate) mod judge;
 pub(crate) mod local;
 pub(crate) mod process;
 pub(crate) mod publisher;
