@@ -4,6 +4,6 @@ import { chromium } from 'playwright-core';
 
 import { BROWSER_FLAGS, browserPath } from './chromium.mjs';
 
-export function launch() {
-  return chromium.launch({ executablePath: browserPath(), args: BROWSER_FLAGS });
+export function launch(...flags) {
+  return chromium.launch({ executablePath: browserPath(), args: [...BROWSER_FLAGS, ...flags] });
 }

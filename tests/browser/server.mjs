@@ -21,7 +21,7 @@ export function startServer(listen, ...flags) {
     server.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said.join('\n')}`)));
     createInterface({ input: server.stderr }).on('line', (line) => {
       if (said.length < SAID_LINES_MAX) said.push(line);
-      const found = /(?<!admin )listening on (http:\/\/127\.0\.0\.1:\d+)/.exec(line);
+      const found = /(?<!admin )listening on (https?:\/\/127\.0\.0\.1:\d+)/.exec(line);
       if (found !== null) resolve(found[1]);
     });
   });
