@@ -156,11 +156,21 @@ impl Hub {
         own: Option<usize>,
         mut after: impl FnMut(usize, &Step) -> bool,
     ) -> bool {
+        let is_work = || !self.ingest.is_empty();
+        let mut steps = 0;
         let turn = |sitter: &mut Sitter| {
-            let mut steps = 0;
-            // Others rely on whoever sits: if he failed they would wait for ever.
-            while or_abort("the sequencer", || sitter.step(self, now)) {
-                sitter.announce(self, own);
+            while is_work() {
+                // Others rely on whoever sits: if he failed they would wait for ever.
+                let has_taken = or_abort("the sequencer", || {
+                    let has_taken = sitter.step(self, now);
+                    if has_taken {
+                        sitter.announce(self, own);
+                    }
+                    has_taken
+                });
+                if !has_taken {
+                    break;
+                }
                 steps += 1;
                 if after(steps, sitter.done()) {
                     return true;
@@ -168,7 +178,7 @@ impl Hub {
             }
             false
         };
-        self.seat.work(|| !self.ingest.is_empty(), turn)
+        self.seat.work(is_work, turn)
     }
 
     /// [`Hub::sequence`] by a thread that is no loop. Work that is left is passed on: to a loop, or to whoever waits for a
@@ -199,7 +209,7 @@ impl Hub {
         if self.next_expiry_ms.load(Ordering::Relaxed) <= now_unix_ms
             && let Some(mut sitter) = self.seat.take()
         {
-            sitter.expire(self, now_unix_ms);
+            or_abort("the sequencer", || sitter.expire(self, now_unix_ms));
             self.seat.put_back(sitter);
         }
     }

@@ -395,10 +395,8 @@ impl<L: Link> EventLoop<L> {
             hub.expire(now.unix_ms);
         }
         self.owes = hub.sequence(now, Some(self.index), |steps, step| {
-            if steps == 1 {
-                // Who sat before may have dealt with what was submitted earlier: its answers come first.
-                self.take_receipts();
-            }
+            // Who sat before may have dealt with what was submitted earlier: its answers come first.
+            self.take_receipts();
             self.take_own_receipts(step);
             STEPS_PER_TURN <= steps
         });

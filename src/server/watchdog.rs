@@ -27,20 +27,22 @@ pub(super) fn run(hub: &Hub, stand_in: &Arc<StandIn>, stop: &AtomicBool) {
     let limits = &hub.limits;
     let look = LOOK_MAX.min(limits.loop_stall_max / 4).max(Duration::from_millis(1));
     let mut watch = Watch::new(hub.desks().len() + 1);
-    let mut last = Instant::now();
+    let (mut last, mut answering) = (Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::Acquire) {
         thread::park_timeout(look);
         if hub.is_draining() {
             stand_in.leave();
         }
         // More than this the watchdog was not there itself.
-        let passed = last.elapsed().min(look * 2);
-        last = Instant::now();
+        let passed = last.elapsed().min(look * 2 + answering);
+        (last, answering) = (Instant::now(), Duration::ZERO);
         for (index, desk) in hub.desks().iter().enumerate() {
             let still = watch.look(index, desk.turns(), desk.bell.is_asleep(), passed);
             desk.set_stalled_ms(judge(&format_args!("loop {index}"), still, desk.stalled_ms(), hub));
             if desk.stalled_ms() != 0 {
+                let since = Instant::now();
                 stand_in.answer(hub, index);
+                answering += since.elapsed();
             }
         }
         let (ingest, sequencer) = (hub.ingest(), hub.desks().len());
