@@ -96,6 +96,8 @@ impl Shared {
     /// Ends with the process.
     fn write_all_to(&self, mut out: impl Write, form: Form) {
         let mut lines = String::new();
+        // Whether what was written last ends within a line.
+        let mut is_torn = false;
         loop {
             let mut state = self.lock();
             state.is_writing = false;
@@ -117,24 +119,34 @@ impl Shared {
                 let message = "lines were left out: nobody reads the log fast enough";
                 lines.push_str(&line(form, now_ms(), Level::Warn, "journal", message, &fields));
             }
-            // Where nobody can read it, there is nobody to tell.
-            let _ = write_patiently(&mut out, lines.as_bytes());
+            is_torn = is_torn && !write_patiently(&mut out, b"\n").is_empty();
+            let rest = if is_torn { lines.as_bytes() } else { write_patiently(&mut out, lines.as_bytes()) };
+            let written = &lines.as_bytes()[..lines.len() - rest.len()];
+            is_torn = written.last().map_or(is_torn, |last| *last != b'\n');
+            if !rest.is_empty() {
+                // A disk is full, or nobody will ever read it again. Who looks at the figures is told; what the line at the end
+                // should have told is to be told again.
+                let told = u64::from(untold != 0);
+                let mut state = self.lock();
+                state.told -= untold;
+                state.dropped += rest.iter().filter(|byte| **byte == b'\n').count() as u64 - told;
+            }
         }
     }
 }
 
-/// Writes everything, however long it takes.
-fn write_patiently(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes everything, however long it takes; returns what could not be written.
+fn write_patiently<'a>(out: &mut impl Write, mut bytes: &'a [u8]) -> &'a [u8] {
     while !bytes.is_empty() {
         match out.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(0) => break,
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(LATER),
-            Err(error) => return Err(error),
+            Err(_) => break,
         }
     }
-    Ok(())
+    bytes
 }
 
 #[cfg(test)]
@@ -205,6 +217,52 @@ mod tests {
             queue.push("into the void\n".into());
             queue.flush(Duration::from_secs(60));
         }
-        assert_eq!(queue.dropped(), 0);
+        assert_eq!(queue.dropped(), 3);
+    }
+
+    /// A disk that is full after so many bytes, until it is not.
+    struct Disk {
+        room: Arc<Mutex<usize>>,
+        written: Arc<Mutex<String>>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut room = self.room.lock().unwrap();
+            if *room == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            let count = bytes.len().min(*room);
+            *room -= count;
+            self.written.lock().unwrap().push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_and_told_and_no_line_is_glued_to_the_rest_of_another() {
+        let (room, written) = (Arc::new(Mutex::new(8)), Arc::<Mutex<String>>::default());
+        let disk = Disk { room: Arc::clone(&room), written: Arc::clone(&written) };
+        let queue = Queue::to(disk, Form::Json).unwrap();
+        let say = |line: &str| {
+            queue.push(format!("{line}\n"));
+            queue.flush(Duration::from_secs(60));
+        };
+        say("first");
+        say("second");
+        assert_eq!((&*written.lock().unwrap() as &str, queue.dropped()), ("first\nse", 1));
+        say("third");
+        assert_eq!(queue.dropped(), 2);
+        *room.lock().unwrap() = 1000;
+        say("fourth");
+        let written = written.lock().unwrap();
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!(lines[..3], ["first", "se", "fourth"]);
+        assert!(lines[3].contains("were left out") && lines[3].contains("\"lines\":2"), "{written}");
+        assert_eq!((lines.len(), queue.dropped()), (4, 2));
     }
 }
