@@ -71,7 +71,52 @@ fn everything_that_is_wrong_with_a_file_is_told_with_its_line() {
     check("\nretry = '1s'\nretry_spread = '2s'", &["--retry-spread is longer than --retry (F:3, F:2)"]);
     check(
         "hook_github_secrets = '/nowhere/at-all'\nstall_max = '1000h'",
-        &["--stall-max: durations are from 1ms to 30 days (F:2)", "secrets of github in /nowhere/at-all"],
+        &[
+            "--stall-max: durations are from 1ms to 30 days (F:2)",
+            "--hook-github-secrets /nowhere/at-all: No such file or directory (os error 2) (F:1)",
+        ],
+    );
+    check(
+        "hook_github_secrets = '/dev/null'\napi_keys = '/nowhere/a'\ntls_key = '/nowhere/b'",
+        &[
+            "--hook-github-secrets /dev/null: it is no regular file (F:1)",
+            "--api-keys /nowhere/a: No such file or directory (os error 2) (F:2)",
+            "--tls-key takes --tls-cert, the file with its certificate (F:3)",
+        ],
+    );
+}
+
+#[test]
+fn what_belongs_together_may_be_said_in_different_places() {
+    let (code, _, error) =
+        run(&["config", "check"], "tls_key = '/nowhere/key'", &[("FANFARE_TLS_CERT", "/nowhere/cert")]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("--tls-cert and --tls-key: /nowhere/cert: No such file"), "{error}");
+}
+
+#[test]
+fn the_secret_of_tokens_is_said_by_file_or_variable_and_never_shown() {
+    const SECRET: &str = "a secret of more than 32 characters";
+    let print = ["config", "print"];
+    let (_, out, _) = run(&print, &format!("token_secret = '{SECRET}'"), &[]);
+    assert!(out.contains("# token_secret = \"***\"  # F:1\n"), "{out}");
+    let (_, out, _) = run(&print, "", &[("FANFARE_TOKEN_SECRET", SECRET)]);
+    assert!(out.contains("# token_secret = \"***\"  # environment FANFARE_TOKEN_SECRET\n"), "{out}");
+    let (code, out, error) = run(&["config", "check", "--token-secret", SECRET], "", &[]);
+    assert_eq!((code, &*out), (Some(2), ""));
+    assert!(error.contains("--token-secret is a secret"), "{error}");
+    let (code, _, error) = run(&["config", "check"], "token_secret = 'hunter2'", &[]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("at least 32") && !error.contains("hunter2"), "{error}");
+    let mut command = fanfare();
+    let not_text =
+        std::os::unix::ffi::OsStringExt::from_vec(b"\xff0123456789012345678901234567890123".to_vec());
+    let not_text: std::ffi::OsString = not_text;
+    let output = command.args(["config", "check"]).env("FANFARE_TOKEN_SECRET", not_text).output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "what is there and cannot be read is not as if it were not there"
     );
 }
 

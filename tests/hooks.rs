@@ -315,5 +315,5 @@ fn a_file_without_a_secret_is_a_fault_at_start() {
     let output = command.arg("--hook-github-secrets").arg(empty.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("secrets of github") && error.contains("there is none"), "{error}");
+    assert!(error.contains("--hook-github-secrets") && error.contains("there is no secret in it"), "{error}");
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::http::{Http, ask, get, request_text};
 use support::process::{ServerProcess, fanfare};
+use support::tokens;
 use support::websocket::Client;
 use support::{PATIENCE, wait_until};
 
@@ -371,6 +372,34 @@ fn refusals_and_what_operators_do_are_logged_without_being_asked_for() {
         client.ask(r#"{"type":"ping"}"#);
     }
     check(&[("message", "command refused"), ("code", "rate_limited"), ("user", "carol")]);
+}
+
+#[test]
+fn guessed_tokens_and_connections_that_come_too_fast_are_logged_by_whom_they_come_from() {
+    let folder = tokens::folder();
+    let secret = folder.path().join("token.secret");
+    let server = ServerProcess::start(&[
+        "--token-key",
+        secret.to_str().unwrap(),
+        "--trusted-proxy",
+        "127.0.0.0/8",
+        "--connects-per-second-per-address",
+        "1/1",
+    ]);
+    let mut client = Client::open(server.public, "/ws");
+    client.ask(r#"{"type":"auth","token":"a.b.c"}"#);
+    let line = server.wait_for_line("invalid_token");
+    assert!(line.contains("command refused"), "{line}");
+    let fields = "X-Forwarded-For: 192.0.2.7\r\nAuthorization: Bearer a.b.c\r\n";
+    ask(server.public, "GET", "/history?channel=t:a", fields, "");
+    let line: Value = serde_json::from_str(&server.wait_for_line("invalid_token")).unwrap();
+    assert_eq!((&line["status"], &line["address"]), (&Value::from(401), &Value::from("192.0.2.7")), "{line}");
+
+    let server = ServerProcess::start(&["--connects-per-second-per-address", "1/1"]);
+    let _held = Client::open(server.public, "/ws");
+    get(server.public, "/health");
+    let line = server.wait_for_line("connection refused");
+    assert!(line.contains("rate_limited"), "{line}");
 }
 
 #[test]

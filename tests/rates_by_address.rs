@@ -126,6 +126,20 @@ fn publishes_of_a_connection_are_bounded_by_themselves_over_both_protocols() {
 }
 
 #[test]
+fn what_is_refused_for_one_bound_counts_for_no_other() {
+    let bounds = Bounds { per_connection: rate("1/1"), per_address: rate("1/3"), ..Bounds::default() };
+    let mut rig = rig(publishes(bounds), &[]);
+    let hasty = connect(&mut rig, "192.0.2.1");
+    assert_eq!([(); 3].map(|()| status(&mut rig, &hasty, &publish("", ""))), [202, 429, 429]);
+    let others = [(); 3].map(|()| connect(&mut rig, "192.0.2.1"));
+    let statuses = others.each_ref().map(|peer| status(&mut rig, peer, &publish("", "")));
+    assert_eq!(statuses, [202, 202, 429], "three of the address");
+    // What the address refuses, the connection may do a moment later.
+    rig.wait_ms(1000);
+    assert_eq!(status(&mut rig, &others[2], &publish("", "")), 202);
+}
+
+#[test]
 fn a_batch_counts_as_its_events_and_what_was_too_much_is_made_up_for() {
     let mut rig = rig(publishes(Bounds { per_address: rate("10/10"), ..Bounds::default() }), &[]);
     let peer = connect(&mut rig, "192.0.2.1");
@@ -258,6 +272,34 @@ fn places_of_an_address_are_counted_for_clients_of_a_proxy_and_given_back() {
         status(&mut rig, &peer, &handshake)
     };
     assert_eq!((open("192.0.2.1"), open("192.0.2.1")), (101, 429));
+}
+
+#[test]
+fn a_stream_that_is_refused_leaves_no_client_on_the_connection_of_its_proxy() {
+    let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
+    let mut rig = Rig::new(limits, settings(Rates::default(), &["10.0.0.1/32"]));
+    let stream = |query: &str, more: &str| {
+        format!(
+            "GET /events?channel=t:a{query} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n{more}\r\n"
+        )
+    };
+    let with_body = stream("", "Content-Length: 1\r\n") + "x";
+    let too_many = stream("&last=99999999", "");
+    for refused in [with_body, too_many] {
+        let peer = connect(&mut rig, "10.0.0.1");
+        assert_eq!(status(&mut rig, &peer, &refused), 400, "{refused}");
+        rig.end(&peer);
+        rig.settle();
+        let peer = connect(&mut rig, "10.0.0.1");
+        assert_eq!(status(&mut rig, &peer, &stream("", "")), 200, "its place is free: {refused}");
+        rig.cut(&peer);
+        rig.settle();
+    }
+    // Without a body the connection goes on, and nobody is on it.
+    let peer = connect(&mut rig, "10.0.0.1");
+    assert_eq!(status(&mut rig, &peer, &(stream("", "Content-Length: 1\r\n") + "x")), 400);
+    let other = connect(&mut rig, "10.0.0.1");
+    assert_eq!(status(&mut rig, &other, &stream("", "")), 200, "a place was not taken by what was refused");
 }
 
 #[test]

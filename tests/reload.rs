@@ -14,6 +14,7 @@ use support::http::{Http, ask, get, request_text};
 use support::process::ServerProcess;
 use support::publisher::Publisher;
 use support::stream::{Stream, TRANSPORTS};
+use support::tokens;
 
 /// Reloads under load; every other one is bad.
 const RELOADS: u64 = 200;
@@ -94,6 +95,15 @@ fn watch_versions(public: SocketAddr, version: &AtomicU64, is_over: &AtomicBool)
     }
 }
 
+/// Ends what goes on in other threads when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn two_hundred_reloads_under_load_lose_nothing_and_leave_nothing_half_done() {
     let folder = Folder::new();
@@ -108,6 +118,8 @@ fn two_hundred_reloads_under_load_lose_nothing_and_leave_nothing_half_done() {
     let (version, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let is_over = &is_over;
+        // The others end with this one, however it ends.
+        let _end = End(is_over);
         scope.spawn(move || {
             let mut publisher = Publisher::connect(public);
             while !is_over.load(Ordering::Acquire) {
@@ -154,7 +166,7 @@ fn two_hundred_reloads_under_load_lose_nothing_and_leave_nothing_half_done() {
                 3 => (good.replace("'info'", "'loud'"), "fanfare.toml:3: log_level: 'loud'"),
                 _ => {
                     folder.write("gitlab", "\n");
-                    (good.clone(), "secrets of gitlab")
+                    (good.clone(), "--hook-gitlab-tokens")
                 }
             };
             folder.write("fanfare.toml", &config);
@@ -166,7 +178,6 @@ fn two_hundred_reloads_under_load_lose_nothing_and_leave_nothing_half_done() {
             folder.write("fanfare.toml", &good);
             folder.write("gitlab", &format!("version {now}"));
         }
-        is_over.store(true, Ordering::Release);
     });
     assert_eq!(version.load(Ordering::Acquire), RELOADS / 2);
     let stats = get(admin, "/stats").json();
@@ -206,6 +217,21 @@ fn a_reload_says_what_has_changed() {
     assert_eq!(said["changed"], "hook_github_secrets hook_gitea_secrets hook_gitlab_tokens log_level");
     let answer = ask(server.public, "POST", "/hooks/gitlab", "X-Gitlab-Token: version 0\r\n", "{}");
     answer.assert_problem(503, "hook_not_configured", "it was taken out");
+}
+
+#[test]
+fn a_file_that_is_empty_for_a_moment_opens_the_server_to_nobody() {
+    let folder = Folder::new();
+    let keys = tokens::folder();
+    let secret = keys.path().join("token.secret");
+    folder.write("fanfare.toml", &format!("token_key = '{}'\n", secret.display()));
+    let server = folder.start();
+    let publish = || ask(server.public, "POST", "/publish/t:a", "", "1").status;
+    assert_eq!(publish(), 401);
+    folder.write("fanfare.toml", "");
+    let said = reload(&server);
+    assert!(said["reason"].as_str().is_some_and(|reason| reason.contains("asking for tokens")), "{said}");
+    assert_eq!(publish(), 401);
 }
 
 #[test]

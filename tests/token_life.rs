@@ -142,10 +142,10 @@ fn what_is_asked_after_the_end_is_refused_however_well_the_token_is_remembered()
     let mut rig = rig();
     let token = token(2, json!({}));
     let request = format!("GET /history?channel=t:a HTTP/1.1\r\nHost: x\r\n{}\r\n", bearer(&token));
-    let peer = rig.connect();
-    peer.listen();
     for (wait_ms, status) in [(0, "200"), (1999, "200"), (1, "401"), (1000, "401")] {
         later(&mut rig, wait_ms);
+        let peer = rig.connect();
+        peer.listen();
         rig.say(&peer, request.as_bytes());
         rig.settle();
         let said = heard(&peer);
@@ -311,6 +311,53 @@ impl Authority for Less {
             Act::Read { pattern, .. } if !pattern.as_str().starts_with("user:") => Err(Denied::Forbidden),
             _ => Ok(()),
         }
+    }
+}
+
+#[test]
+fn who_guesses_tokens_has_to_connect_anew() {
+    let mut rig = rig();
+    let peer = rig.connect();
+    peer.listen();
+    let bad = format!("GET /history?channel=t:a HTTP/1.1\r\nHost: x\r\n{}\r\n", bearer("a.b.c"));
+    rig.say(&peer, bad.repeat(3).as_bytes());
+    rig.settle();
+    let said = heard(&peer);
+    assert_eq!(said.matches("HTTP/1.1 401").count(), 1, "{said}");
+    assert!(said.contains("\r\nConnection: close\r\n"), "{said}");
+
+    let (peer, said) = open(&mut rig, "/ws", None);
+    assert!(said.starts_with("HTTP/1.1 101"), "{said}");
+    assert!(auth(&mut rig, &peer, "a.b.c").contains("invalid_token"));
+    assert!(auth(&mut rig, &peer, "a.b.d").contains("invalid_token"));
+    let good = token(60, json!({}));
+    assert!(auth(&mut rig, &peer, &good).contains("authenticated"), "a good one begins the count anew");
+    for _ in 0..2 {
+        assert!(auth(&mut rig, &peer, "a.b.c").contains("invalid_token"));
+    }
+    assert_closed(&auth(&mut rig, &peer, "a.b.c"), "too many bad tokens", "the third");
+}
+
+#[test]
+fn tokens_that_were_for_somebody_else_end_when_it_changes_for_whom_they_must_be() {
+    for change in [
+        |auth: &mut AuthSettings| auth.issuer = Some("https://other.example/".to_owned()),
+        |auth: &mut AuthSettings| auth.audience = Some("other.example".to_owned()),
+    ] {
+        let folder = folder();
+        let mut auth = auth_settings(&folder);
+        let settings = settings_of(&auth);
+        let mut rig = Rig::new(Limits::default(), settings.clone());
+        let (peer, _) = open(&mut rig, "/ws?channel=t:a", Some(&token(60, json!({}))));
+        settings.policy.exchange(Policy::clone(&settings_of(&auth).policy.load()));
+        rig.hub.review();
+        rig.settle();
+        assert_eq!(heard(&peer), "", "the same once more ends nothing");
+        change(&mut auth);
+        settings.policy.exchange(Policy::clone(&settings_of(&auth).policy.load()));
+        rig.hub.review();
+        rig.settle();
+        assert_closed(&heard(&peer), "token no longer good", "under other rules");
     }
 }
 

@@ -656,6 +656,24 @@ fn a_start_without_good_keys_says_which_file_is_wrong_and_shows_nothing_of_it() 
     );
     check(&["--jwks", &write("broken.jwks", "{\"keys\":[s3cret]}")], &["broken.jwks", "not JSON (line 1"]);
     check(&["--jwks", &write("empty.jwks", "{\"keys\":[]}")], &["empty.jwks", "no key"]);
+    check(&["--jwks", &path("token.secret")], &["token.secret", "not JSON"]);
+    // What everybody may know is no secret, even if it is a line of text.
+    let pem = std::fs::read_to_string(path("rsa.pem")).unwrap();
+    let unarmoured: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let list = format!("[{}]", set.trim());
+    let address = "https://issuer.example/.well-known/jwks.json";
+    for public in [unarmoured.as_str(), &list, address, "<!doctype html><html lang=en><title>Sign in</title>"]
+    {
+        check(&["--token-key", &write("public", public)], &["--token-key", "public", "nothing secret"]);
+    }
+    let kid = signer.kid.as_deref().unwrap();
+    let digest = "0".repeat(64);
+    let namesake = format!(r#"[{{"name":"{kid}","sha256":"{digest}","grants":{{}}}}]"#);
+    check(
+        &["--jwks", &twice, "--api-keys", &write("namesake.json", &namesake)],
+        &["two keys are called", kid],
+    );
+    check(&["--token-key", folder.path().to_str().unwrap()], &["--token-key", "no regular file"]);
     let short_secret = r#"{"keys":[{"kty":"oct","k":"czNjcmV0","alg":"HS256"}]}"#;
     check(&["--jwks", &write("short.jwks", short_secret)], &["short.jwks", "at least 32"]);
     let not_on_curve = set.replace("\"x\":\"", "\"x\":\"AAAA");

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 use ipnet::IpNet;
 
-use super::Failure;
 use super::serve::{OptionalRate, parse_rate};
 use crate::session::authority::Authority;
 use crate::session::host::{AllowedHost, Hosts};
@@ -57,15 +56,17 @@ pub(super) struct EdgeFlags {
 
 impl EdgeFlags {
     /// The policy that these flags make, of a server at these addresses.
+    ///
+    /// # Errors
+    /// What is wrong with them.
     pub(super) fn policy(
         &self,
         authority: Arc<dyn Authority>,
         listen: SocketAddr,
         admin_listen: SocketAddr,
-    ) -> anyhow::Result<Policy> {
-        let bad = |message: &str| Failure::Usage(message.to_owned());
-        let hosts = Hosts::new(self.allow_host.clone(), listen.ip(), admin_listen.ip()).map_err(bad)?;
-        let proxies = Proxies::new(self.trusted_proxy.clone(), self.proxy_header).map_err(bad)?;
+    ) -> Result<Policy, &'static str> {
+        let hosts = Hosts::new(self.allow_host.clone(), listen.ip(), admin_listen.ip())?;
+        let proxies = Proxies::new(self.trusted_proxy.clone(), self.proxy_header)?;
         let origins = Origins::new(self.allow_origin.iter().copied());
         Ok(Policy { authority, origins, hosts, proxies, rates: self.rates(), ..Policy::default() })
     }

@@ -44,6 +44,7 @@ const LIVE: &[&str] = &[
     "token_issuer",
     "token_key",
     "token_leeway",
+    "token_secret",
     "trusted_proxy",
 ];
 
@@ -58,6 +59,8 @@ pub(super) struct Running {
 /// What a reload exchanges, and who is told.
 pub(super) struct Live {
     pub(super) policy: InForce,
+    /// Whether anybody is asked for a token or key.
+    pub(super) has_keys: bool,
     /// The certificate that is shown, if connections are encrypted.
     pub(super) shown: Option<Shown>,
     /// Who was let in no more: that stays whatever is exchanged.
@@ -112,6 +115,10 @@ impl Running {
         let (policy, certificate) = checked.map_err(|error| format!("{error:#}"))?;
         if certificate.is_some() != self.live.shown.is_some() {
             return Err("a restart is needed to begin or to end encryption".to_owned());
+        }
+        // A file that is empty for a moment, as some editors leave it, must not open the server to everybody.
+        if flags.has_keys() != self.live.has_keys {
+            return Err("a restart is needed to begin or to end asking for tokens".to_owned());
         }
         Ok(Next { policy, certificate, level: flags.log_level(), settled })
     }

@@ -1,6 +1,7 @@
 //! `fanfare serve`.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +12,6 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::Failure;
 use super::config::{Settled, faults};
 use super::edge::{EdgeFlags, check_bind};
 use super::limits::LimitFlags;
@@ -28,9 +28,10 @@ use crate::session::policy::{InForce, Policy};
 use crate::session::settings::Settings;
 use crate::words::channel::is_namespace;
 use crate::words::dialect::Dialect;
+use crate::words::file;
 use crate::words::kind::{self, KindError};
 use crate::words::level::Level;
-use crate::words::limits::Limits;
+use crate::words::limits::{KEY_FILE_BYTES_MAX, Limits};
 use crate::words::on_slow::OnSlow;
 use crate::words::rate::{Rate, RateError};
 use crate::words::worst_case::WorstCase;
@@ -50,10 +51,10 @@ pub(super) struct ServeFlags {
     admin_listen: SocketAddr,
     /// File with the certificate of the server and those that vouch for it (PEM): the public door speaks TLS then, and the
     /// operators' if others can reach it.
-    #[arg(long, env = "FANFARE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, env = "FANFARE_TLS_CERT", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// File with the private key of the certificate (PEM).
-    #[arg(long, env = "FANFARE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, env = "FANFARE_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Event loops [default: one per core].
     #[arg(long, env = "FANFARE_LOOPS")]
@@ -179,6 +180,11 @@ pub(super) struct ServeFlags {
 }
 
 impl ServeFlags {
+    /// Whether anybody is asked for a token or key.
+    pub(super) fn has_keys(&self) -> bool {
+        self.tokens.settings().has_keys()
+    }
+
     /// How much is logged.
     pub(super) fn log_level(&self) -> Level {
         self.log_level
@@ -206,7 +212,8 @@ pub(super) fn run(flags: &ServeFlags, settled: Settled, arguments: &[OsString]) 
         _ => {}
     }
     let server = Server::start(config)?;
-    let live = Live { policy, shown, revoked, hub: Arc::clone(server.hub()) };
+    let (has_keys, hub) = (flags.has_keys(), Arc::clone(server.hub()));
+    let live = Live { policy, has_keys, shown, revoked, hub };
     let mut running = Running::new(arguments, settled, live);
     let scheme = |is_encrypted: bool| if is_encrypted { "https" } else { "http" };
     let (address, admin) = (server.address().to_string(), server.admin_address());
@@ -244,7 +251,7 @@ pub(super) fn run(flags: &ServeFlags, settled: Settled, arguments: &[OsString]) 
 /// What these flags ask for that a reload may exchange, if a server could run with them.
 ///
 /// # Errors
-/// Everything that is wrong.
+/// What is wrong; of limits that do not fit each other, the first.
 pub(super) fn check(
     flags: &ServeFlags,
     settled: &Settled,
@@ -287,7 +294,7 @@ fn is_public(flags: &ServeFlags) -> bool {
 /// What is valid of what was typed, or everything that is wrong with it.
 fn config(flags: &ServeFlags, revoked: &Arc<Revoked>) -> Result<Config, Vec<String>> {
     let mut faults = Vec::new();
-    let has_keys = flags.tokens.settings().has_keys();
+    let has_keys = flags.has_keys();
     for (name, address) in [("--listen", flags.listen), ("--admin-listen", flags.admin_listen)] {
         faults.extend(check_bind(name, address, has_keys, flags.insecure).err());
     }
@@ -366,10 +373,8 @@ fn config(flags: &ServeFlags, revoked: &Arc<Revoked>) -> Result<Config, Vec<Stri
         faults.push(fault.to_owned());
     }
     let demo_rate = if flags.demo { flags.demo_rate } else { 0 };
-    let policy =
-        policy(flags, revoked).map_err(|fault| faults.push(format!("{fault:#}"))).unwrap_or_default();
-    let certificate =
-        certificate(flags).map_err(|fault| faults.push(format!("{fault:#}"))).unwrap_or_default();
+    let policy = policy(flags, revoked, &mut faults);
+    let certificate = certificate(flags).map_err(|fault| faults.push(fault)).unwrap_or_default();
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -388,10 +393,15 @@ fn config(flags: &ServeFlags, revoked: &Arc<Revoked>) -> Result<Config, Vec<Stri
 }
 
 /// The certificate, if the server is to have one.
-fn certificate(flags: &ServeFlags) -> anyhow::Result<Option<Certificate>> {
-    let (Some(chain), Some(key)) = (&flags.tls_cert, &flags.tls_key) else { return Ok(None) };
-    let certificate = Certificate::read(chain, key).map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok(Some(certificate))
+fn certificate(flags: &ServeFlags) -> Result<Option<Certificate>, String> {
+    match (&flags.tls_cert, &flags.tls_key) {
+        (None, None) => Ok(None),
+        (Some(chain), Some(key)) => Certificate::read(chain, key)
+            .map(Some)
+            .map_err(|error| format!("--tls-cert and --tls-key: {error}")),
+        (Some(_), None) => Err("--tls-cert takes --tls-key, the file with its private key".to_owned()),
+        (None, Some(_)) => Err("--tls-key takes --tls-cert, the file with its certificate".to_owned()),
+    }
 }
 
 /// Who decides: tokens where there are keys, else nobody who could know anybody.
@@ -399,54 +409,65 @@ fn authority(
     flags: &ServeFlags,
     settings: &AuthSettings,
     revoked: &Arc<Revoked>,
-) -> anyhow::Result<Arc<dyn Authority>> {
+) -> Result<Arc<dyn Authority>, String> {
     if settings.has_keys() {
         if settings.admin_open && !flags.admin_listen.ip().is_loopback() {
             let message = format!(
                 "--admin-open, and --admin-listen {} can be reached by others: give operators tokens",
                 flags.admin_listen
             );
-            return Err(Failure::Usage(message).into());
+            return Err(message);
         }
-        let tokens = auth::load(settings, revoked).map_err(|error| Failure::Usage(error.to_string()))?;
+        let tokens = auth::load(settings, revoked).map_err(|error| flags.tokens.named(&error))?;
         return Ok(Arc::new(tokens));
     }
     if !settings.anonymous_subscribe.is_empty() || settings.admin_open {
-        let message = "--anonymous-subscribe and --admin-open mean nothing without keys";
-        return Err(Failure::Usage(message.to_owned()).into());
+        return Err("--anonymous-subscribe and --admin-open mean nothing without keys".to_owned());
     }
     Ok(if is_public(flags) { Arc::new(Insecure) } else { Arc::new(Development) })
 }
 
-/// Everything that may be exchanged while the server runs, with whatever it needs from files.
-fn policy(flags: &ServeFlags, revoked: &Arc<Revoked>) -> anyhow::Result<Policy> {
-    let authority = authority(flags, &flags.tokens.settings(), revoked)?;
-    let policy = flags.edge.policy(authority, flags.listen, flags.admin_listen)?;
-    Ok(Policy { secrets: secrets(flags)?, ..policy })
+/// Everything that may be exchanged while the server runs, with whatever it needs from files; what is wrong with it comes to the
+/// faults.
+fn policy(flags: &ServeFlags, revoked: &Arc<Revoked>, faults: &mut Vec<String>) -> Policy {
+    let whatever = Policy::default();
+    let authority = authority(flags, &flags.tokens.settings(), revoked);
+    let authority = authority.map_err(|fault| faults.push(fault)).unwrap_or(whatever.authority);
+    let policy = flags.edge.policy(authority, flags.listen, flags.admin_listen);
+    let policy = policy.map_err(|fault| faults.push(fault.to_owned())).unwrap_or_default();
+    let secrets = secrets(flags, faults);
+    Policy { secrets, ..policy }
 }
 
 /// The secrets of webhooks, one a line of their files, so that a new one can be told before the old one goes.
-fn secrets(flags: &ServeFlags) -> anyhow::Result<Secrets> {
+fn secrets(flags: &ServeFlags, faults: &mut Vec<String>) -> Secrets {
     let mut secrets = Secrets::default();
     let files = [
-        (Source::GitHub, &flags.hook_github_secrets),
-        (Source::Gitea, &flags.hook_gitea_secrets),
-        (Source::GitLab, &flags.hook_gitlab_tokens),
+        (Source::GitHub, "--hook-github-secrets", &flags.hook_github_secrets),
+        (Source::Gitea, "--hook-gitea-secrets", &flags.hook_gitea_secrets),
+        (Source::GitLab, "--hook-gitlab-tokens", &flags.hook_gitlab_tokens),
     ];
-    for (source, file) in files {
-        let Some(file) = file else { continue };
-        let bad = |error: &dyn std::fmt::Display| {
-            Failure::Usage(format!("secrets of {} in {}: {error}", source.name(), file.display()))
+    for (source, flag, path) in files {
+        let Some(path) = path else { continue };
+        let mut bad = |reason: &dyn Display| faults.push(format!("{flag} {}: {reason}", path.display()));
+        let bytes = match file::read(path, KEY_FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                bad(&error);
+                continue;
+            }
         };
-        let text = std::fs::read_to_string(file).map_err(|error| bad(&error))?;
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            secrets.add(source, line.as_bytes()).map_err(|error| bad(&error))?;
+        for line in bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+        {
+            if let Err(error) = secrets.add(source, line) {
+                bad(&error);
+            }
         }
         if !secrets.is_configured(source) {
-            return Err(bad(&"there is none").into());
+            bad(&"there is no secret in it");
         }
     }
-    Ok(secrets)
+    secrets
 }
 
 fn parse_namespace(text: &str) -> Result<String, &'static str> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::session::auth::{AuthSettings, Secret};
-use crate::words::channel::{ChannelError, Pattern};
+use crate::session::auth::{AuthError, AuthSettings, Secret, parse_granted};
+use crate::words::channel::Pattern;
 
 /// Keys, and what is asked of tokens. Without a key nobody is asked for a token.
 #[derive(Args)]
@@ -14,6 +14,9 @@ pub(super) struct TokenFlags {
     /// File with a key that tokens are verified with: a public key in PEM, a JWK, or a secret; may be given again.
     #[arg(long, env = "FANFARE_TOKEN_KEY", value_name = "FILE", value_delimiter = ',')]
     token_key: Vec<PathBuf>,
+    /// A secret that tokens are verified with besides; not on the command line, which others can read.
+    #[arg(long, env = "FANFARE_TOKEN_SECRET", value_name = "SECRET", hide_env_values = true)]
+    token_secret: Option<String>,
     /// File with a set of such keys (JWKS).
     #[arg(long, env = "FANFARE_JWKS", value_name = "FILE")]
     jwks: Option<PathBuf>,
@@ -36,7 +39,7 @@ pub(super) struct TokenFlags {
     #[arg(long, env = "FANFARE_NO_QUERY_TOKENS")]
     no_query_tokens: bool,
     /// What may be subscribed to without a token, separated by commas [default: nothing].
-    #[arg(long, env = "FANFARE_ANONYMOUS_SUBSCRIBE", value_delimiter = ',', value_name = "PATTERN", value_parser = parse_pattern)]
+    #[arg(long, env = "FANFARE_ANONYMOUS_SUBSCRIBE", value_delimiter = ',', value_name = "PATTERN", value_parser = parse_granted)]
     anonymous_subscribe: Vec<Pattern>,
     /// Ask no token of operators, although there are keys; only on loopback.
     #[arg(long, env = "FANFARE_ADMIN_OPEN")]
@@ -44,11 +47,12 @@ pub(super) struct TokenFlags {
 }
 
 impl TokenFlags {
-    /// What they say, and the secret of the environment, which is no place for others to look into, as a command line is.
+    /// What they say.
     pub(super) fn settings(&self) -> AuthSettings {
         AuthSettings {
-            token_keys: self.token_key.iter().chain(&self.jwks).cloned().collect(),
-            token_secret: std::env::var("FANFARE_TOKEN_SECRET").ok().map(Secret::new),
+            token_keys: self.token_key.clone(),
+            key_set: self.jwks.clone(),
+            token_secret: self.token_secret.clone().map(Secret::new),
             issuer: self.token_issuer.clone(),
             audience: self.token_audience.clone(),
             leeway: self.token_leeway,
@@ -59,8 +63,15 @@ impl TokenFlags {
             admin_open: self.admin_open,
         }
     }
-}
 
-fn parse_pattern(text: &str) -> Result<Pattern, ChannelError> {
-    Pattern::parse(text)
+    /// What is wrong, with the flag that has named the file.
+    pub(super) fn named(&self, error: &AuthError) -> String {
+        let is_it = |file: &Option<PathBuf>| file.as_deref() == error.path();
+        match error.path() {
+            None => error.to_string(),
+            Some(_) if is_it(&self.api_keys) => format!("--api-keys {error}"),
+            Some(_) if is_it(&self.jwks) => format!("--jwks {error}"),
+            Some(_) => format!("--token-key {error}"),
+        }
+    }
 }

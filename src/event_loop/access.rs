@@ -48,7 +48,7 @@ const PATH_BYTES_MAX: usize = 256;
 const AUDITED: [u16; 4] = [401, 403, 421, 429];
 
 /// The same of commands, by their code.
-const AUDITED_CODES: [&str; 3] = ["unauthorized", "forbidden", "rate_limited"];
+const AUDITED_CODES: [&str; 4] = ["unauthorized", "invalid_token", "forbidden", "rate_limited"];
 
 impl Accesses {
     /// The request that was being dealt with is given up.
@@ -130,7 +130,9 @@ impl<L: Link> EventLoop<L> {
             ("code", code.as_deref().into()),
             ("user", who.shown().into()),
         ];
-        self.say_of(key, level, "audit", message, &fields);
+        if journal::is_on(level) {
+            say_from(self.client_of_request(key, head).as_deref(), level, "audit", message, &fields);
+        }
     }
 
     /// A stream's command was refused.
@@ -232,10 +234,26 @@ impl<L: Link> EventLoop<L> {
             return;
         }
         let address = self.connections.get(key).and_then(|connection| self.address_text(key, connection));
-        let mut all = fields.to_vec();
-        all.push(("address", address.as_deref().into()));
-        journal::say(level, target, message, &all);
+        say_from(address.as_deref(), level, target, message, fields);
     }
+
+    /// Who asks: behind a trusted proxy, whom it speaks for in this request.
+    fn client_of_request(&self, key: usize, head: &RequestHead<'_>) -> Option<String> {
+        let connection = self.connections.get(key)?;
+        let policy = self.settings.policy.load();
+        let peer = connection.link.peer().map(|peer| peer.ip()).filter(|_| connection.door == Door::Public);
+        match peer.filter(|peer| policy.proxies.is_trusted(*peer)) {
+            Some(peer) => Some(policy.proxies.client_of(peer, head).to_string()),
+            None => self.address_text(key, connection),
+        }
+    }
+}
+
+/// Says something about somebody at this address.
+fn say_from(address: Option<&str>, level: Level, target: &'static str, message: &str, fields: &[Field<'_>]) {
+    let mut all = fields.to_vec();
+    all.push(("address", address.into()));
+    journal::say(level, target, message, &all);
 }
 
 /// What is looked at of a body that says what is wrong.

@@ -69,6 +69,8 @@ pub(super) struct Connection<L> {
     pub(super) filter: Option<Arc<Filter>>,
     /// Older events that it is being sent before it goes on from `next`; its input waits meanwhile.
     pub(super) replay: Option<Box<Replay>>,
+    /// Tokens that it has shown in a row and that were not good.
+    pub(super) bad_tokens: u8,
     /// Who it is, once it is a stream.
     pub(super) details: Option<Details>,
     /// The last request waits for a service elsewhere: nothing is read until its answer is there.
@@ -261,6 +263,7 @@ impl<L> Connection<L> {
             replay: None,
             details: None,
             awaits_service: false,
+            bad_tokens: 0,
             delivered: 0,
             sent_bytes: 0,
             gaps: 0,

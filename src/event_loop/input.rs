@@ -243,7 +243,11 @@ impl<L: Link> EventLoop<L> {
         let known = &mut self.known_tokens;
         let principal = match policy.authority.identify(head, door, self.now.unix_ms, known) {
             Ok(principal) => principal,
-            Err(denied) => return self.respond(key, &denial(denied), context),
+            Err(denied) => {
+                // To judge a token takes longer than to make one up.
+                context.keep_alive &= denied != Denied::BadToken;
+                return self.respond(key, &denial(denied), context);
+            }
         };
         if is_metered && let Err(refusal) = self.charge_user(&policy, head, &principal) {
             return self.respond(key, &refusal, context);
@@ -277,6 +281,9 @@ impl<L: Link> EventLoop<L> {
                 "pipelined_stream",
                 "A stream cannot follow requests whose answers are still due.",
             ),
+            Request::Events { .. } if !body.is_empty() => {
+                problem(400, "unexpected_body", "A request for a stream has no body.")
+            }
             Request::WebSocket(_) | Request::Events { .. }
                 if let Err(refusal) = self.note_client(key, &policy, head) =>
             {
@@ -287,11 +294,8 @@ impl<L: Link> EventLoop<L> {
                 return self.open_websocket(key, head, wish, details, context);
             }
             Request::Events { wish, unnamed } => {
-                if body.is_empty() {
-                    let details = self.details_of(head, principal);
-                    return self.open_events(key, wish, unnamed, details, context);
-                }
-                problem(400, "unexpected_body", "A request for a stream has no body.")
+                let details = self.details_of(head, principal);
+                return self.open_events(key, wish, unnamed, details, context);
             }
             Request::Notifications(request) => return self.ask_notifications(key, request, context),
             Request::Clients { limit, by_lag } => {
@@ -321,7 +325,8 @@ impl<L: Link> EventLoop<L> {
     fn details_of(&mut self, head: &RequestHead<'_>, principal: Principal) -> Details {
         let agent = head.header("user-agent").unwrap_or_default();
         let end = agent.floor_char_boundary(AGENT_BYTES_MAX);
-        Details { principal, agent: self.agents.get(&agent[..end]), connected_ms: self.now.unix_ms }
+        let agent = self.agents.get(&agent[..end]);
+        Details { principal, agent, connected_ms: self.now.unix_ms }
     }
 
     fn order_http(&mut self, key: usize, order: Order, is_batch: bool, context: ResponseContext) -> Flow {

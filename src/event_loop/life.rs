@@ -193,8 +193,10 @@ impl<L: Link> EventLoop<L> {
     /// waiting to be told so, and is told only while few are.
     pub(super) fn turn_away(&mut self, key: usize, no_place: NoPlace) {
         let retry_after = self.retry_after(key);
-        if no_place == NoPlace::ForAddress {
-            self.audit_connection(key, "too_many_connections");
+        match no_place {
+            NoPlace::Anywhere => {}
+            NoPlace::ForAddress => self.audit_connection(key, "too_many_connections"),
+            NoPlace::TooOften => self.audit_connection(key, "rate_limited"),
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.has_place = false;

@@ -154,10 +154,16 @@ impl<L: Link> EventLoop<L> {
         payers
     }
 
+    /// Counts something for all of them, or for none.
     fn charge(&self, toll: Toll, payers: Payers) -> Result<(), TooOften> {
-        let now_ms = self.now.mono_ms;
-        let mut payers = payers.into_iter();
-        payers.try_for_each(|(payer, rate)| self.settings.meters.charge(payer, toll, rate, now_ms))
+        let meters = &self.settings.meters;
+        for (at, (payer, rate)) in payers.iter().enumerate() {
+            if let Err(often) = meters.charge(payer.clone(), toll, *rate, self.now.mono_ms) {
+                payers[..at].iter().for_each(|(payer, rate)| meters.give_back(payer, toll, *rate));
+                return Err(often);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,9 @@ use crate::words::workspace::Scope;
 /// The close code of a WebSocket whose token is no longer good, or did not come.
 const NOT_AUTHENTICATED: u16 = 4401;
 
+/// Bad tokens that a WebSocket may show one after the other: to judge one takes longer than to make one up.
+const BAD_TOKENS_MAX: u8 = 3;
+
 /// How long a loop sleeps at most while anybody's time ends, in milliseconds: the wall's clock, by which it does, may be set
 /// meanwhile.
 const WALL_LOOK_MS: u64 = 500;
@@ -127,7 +130,14 @@ impl<L: Link> EventLoop<L> {
         let policy = self.settings.policy.load();
         let unix_ms = self.now.unix_ms;
         match policy.authority.renew(&details.principal, token.reveal(), unix_ms, &mut self.known_tokens) {
-            Err(denied) => self.refuse(key, denied.code(), &denied.to_string(), id),
+            Err(denied) => {
+                self.refuse(key, denied.code(), &denied.to_string(), id);
+                let Some(connection) = self.connections.get_mut(key) else { return };
+                connection.bad_tokens += u8::from(denied == Denied::BadToken);
+                if BAD_TOKENS_MAX <= connection.bad_tokens {
+                    self.dismiss(key, "too many bad tokens");
+                }
+            }
             Ok(principal) => {
                 let answer = reply::authenticated(principal.user(), principal.expires_ms(), id);
                 self.say(key, &answer);
@@ -188,7 +198,9 @@ impl<L: Link> EventLoop<L> {
 
     /// Returns who it was.
     fn put_principal(&mut self, key: usize, principal: Principal) -> Option<Principal> {
-        let details = self.connections.get_mut(key)?.details.as_mut()?;
+        let connection = self.connections.get_mut(key)?;
+        connection.bad_tokens = 0;
+        let details = connection.details.as_mut()?;
         Some(std::mem::replace(&mut details.principal, principal))
     }
 

@@ -92,6 +92,8 @@ impl<L: Link> EventLoop<L> {
         let list =
             match wish.last.map(|count| self.newest(&subscriptions, filter.as_deref(), count, position)) {
                 Some(Err(error)) => {
+                    // A proxy may go on for somebody else, and this connection was counted for who has asked.
+                    let context = ResponseContext { keep_alive: false, ..context };
                     let answer = crate::wire::http::problem(400, "too_many", &error.to_string());
                     return self.respond(key, &answer, context);
                 }

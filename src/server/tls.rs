@@ -22,7 +22,8 @@ use smallvec::SmallVec;
 use super::socket::{TcpLink, Welcome};
 use crate::event_loop::Link;
 use crate::session::request::Door;
-use crate::words::limits::TLS_PENDING_BYTES_MAX;
+use crate::words::file;
+use crate::words::limits::{KEY_FILE_BYTES_MAX, TLS_PENDING_BYTES_MAX};
 
 /// A certificate with its key, and all that a handshake goes by.
 #[derive(Clone)]
@@ -61,13 +62,14 @@ impl Certificate {
             file: file.display().to_string(),
             reason: reason.to_string(),
         };
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(chain)
-            .and_then(Iterator::collect)
+        let read = |path: &Path| file::read(path, KEY_FILE_BYTES_MAX).map_err(|error| bad(path, &error));
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(chain)?)
+            .collect::<Result<_, _>>()
             .map_err(|error| bad(chain, &error))?;
         if certificates.is_empty() {
             return Err(bad(chain, &"there is no certificate in it"));
         }
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;
+        let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| bad(key, &error))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -4,6 +4,7 @@
 //! # Why not …   with every request anew: of a publisher's head that is like the one before it is noted that it was let
 //!   through, together with the policy that did
 
+use super::origin::Origins;
 use super::policy::Decided;
 use super::request::{Refused, allowed_methods, refused};
 use crate::wire::http::{CrossOrigin, Method, RequestHead, Response};
@@ -24,7 +25,10 @@ pub fn admit(policy: &Decided, head: &RequestHead<'_>, door: Door) -> Result<Opt
         let detail = "This server does not go by the name of the Host header; --allow-host lists others.";
         return Err(refused(421, "host_not_allowed", detail));
     }
-    let cross_origin = policy.origins.admit(head).map_err(|_| {
+    // Whoever lists an origin lends its pages what visitors may, and not what operators may.
+    let own_alone = Origins::default();
+    let origins = if door == Door::Public { &policy.origins } else { &own_alone };
+    let cross_origin = origins.admit(head).map_err(|_| {
         let detail = "Pages of other origins may not use this server.";
         let answer = refused(403, "origin_not_allowed", detail);
         Box::new(answer.header("Vary", "Origin"))
@@ -69,7 +73,6 @@ const PAGE_HEADERS: &str = "Authorization, Cache-Control, Content-Type, Idempote
 mod tests {
     use super::*;
     use crate::session::host::Hosts;
-    use crate::session::origin::Origins;
     use crate::session::policy::{InForce, Policy};
     use crate::wire::http::{HeadLimits, KnownHead, parse_head};
 

@@ -4,7 +4,7 @@
 //!   is forgotten when it is paid for by the time that has passed, and before that only for want of room
 //! # Bounds     [`METERED_MAX`] payers that owe something. When there is no room, first those leave who owe nothing any
 //!   more; if that is not enough, the quarter that owes least. So who wants to be forgotten needs tens of thousands of
-//!   addresses that each owe more than he does
+//!   connections, addresses or users that each owe more than he does
 //! # Why not …  a table for each loop: connections of one address come to all of them, and whoever had more loops had more.
 //!   The locks are held for a look, by nobody who sends events, and are not there for servers without such bounds
 
@@ -105,6 +105,13 @@ impl Meters {
     /// `payer` has done something `count` times more at `now_ms`, whether it might or not.
     pub fn add(&self, payer: Payer, toll: Toll, rate: Rate, now_ms: u64, count: u32) {
         self.shard(&payer).bucket(payer, toll, now_ms).take_many(rate, now_ms, count);
+    }
+
+    /// What `payer` was charged once has not happened after all.
+    pub fn give_back(&self, payer: &Payer, toll: Toll, rate: Rate) {
+        if let Some(usage) = self.shard(payer).0.get_mut(payer) {
+            usage.0[toll as usize].give_back(rate);
+        }
     }
 
     fn shard(&self, payer: &Payer) -> MutexGuard<'_, Shard> {

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod cursor;
 pub mod dialect;
 pub mod door;
+pub mod file;
 pub mod filter;
 pub mod kind;
 pub mod labels;

@@ -114,6 +114,11 @@ impl Bucket {
         let from_us = self.settled_us.max(now_ms.saturating_mul(1000));
         self.settled_us = from_us.saturating_add(rate.interval_us() * u64::from(count));
     }
+
+    /// One that was taken has not happened after all.
+    pub fn give_back(&mut self, rate: Rate) {
+        self.settled_us = self.settled_us.saturating_sub(rate.interval_us());
+    }
 }
 
 /// Microseconds of a second.

@@ -5,13 +5,14 @@
 //! # Bounds       a file has at most [`FILE_BYTES_MAX`] bytes
 
 use std::fmt::Display;
-use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::words::file;
 
 /// What a file says, every value of it checked by itself.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ pub(in crate::cli) struct Entry {
 }
 
 /// The largest file that is read.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 impl File {
     /// Reads what the file says for the flags of `command`.
@@ -62,12 +63,7 @@ impl File {
 }
 
 fn text_of(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if FILE_BYTES_MAX < bytes.len() as u64 {
-        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
-    }
+    let bytes = file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();

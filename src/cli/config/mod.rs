@@ -17,7 +17,7 @@ use file::{is_list, is_secret, is_switch, key_of, keys};
 /// What to do with a configuration. The flags are those of `fanfare serve`.
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether a server would start with these flags, this environment and this file; or everything that is wrong.
+    /// Say whether a server would start with these flags, this environment and this file; or what is wrong.
     Check(Box<ServeFlags>),
     /// Print what a server would run with, as a file, and where each value comes from. Secrets are not shown.
     Print(Box<ServeFlags>),

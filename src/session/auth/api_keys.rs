@@ -85,6 +85,7 @@ impl ApiKeys {
                 id: None,
                 key: entry.name.into(),
                 key_digest,
+                rules: 0,
                 expires_ms: None,
                 grants: entry.grants,
             }));

@@ -196,7 +196,7 @@ impl<'de> Deserialize<'de> for Granted {
 ///
 /// # Errors
 /// As [`Pattern::parse`].
-pub(super) fn parse_granted(text: &str) -> Result<Pattern, crate::words::channel::ChannelError> {
+pub fn parse_granted(text: &str) -> Result<Pattern, crate::words::channel::ChannelError> {
     Pattern::parse(if text == "**" { "*" } else { text })
 }
 

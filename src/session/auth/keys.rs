@@ -78,6 +78,11 @@ pub enum KeyError {
     /// It is of no kind that is verified with here.
     #[error("it is neither an RSA key of 2048 to 8192 bits, nor one of P-256 or Ed25519")]
     Unsupported,
+    /// Everybody may know it: where it were taken for a secret, everybody could sign.
+    #[error(
+        "it is nothing secret; a public key is written in PEM, with its lines BEGIN and END, or as a JWK"
+    )]
+    Public,
     /// A secret that can be guessed, or a file that is no secret at all.
     #[error("a secret is printable text of at least {TOKEN_SECRET_BYTES_MIN} characters")]
     BadSecret,
@@ -145,6 +150,11 @@ impl TokenKey {
         if !text.starts_with(b"{") {
             return TokenKey::of_secret(bytes).map(|key| vec![key]);
         }
+        TokenKey::parse_set(bytes)
+    }
+
+    /// All keys of a JWK or of a set of them.
+    pub(super) fn parse_set(bytes: &[u8]) -> Result<Vec<TokenKey>, KeyError> {
         let is_malformed = |error: serde_json::Error| KeyError::Malformed(without_values(&error));
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(is_malformed)?;
         let is_private = |jwk: &serde_json::Value| jwk.get("d").is_some();
@@ -247,11 +257,31 @@ pub(super) fn fingerprint(digest: &[u8; 32]) -> ArcStr {
 pub(super) fn secret_text(bytes: &[u8]) -> Result<&[u8], KeyError> {
     let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
-    // What everybody may know begins like this, and must never be taken for a secret.
-    let is_of_ssh = [&b"ssh-"[..], b"ecdsa-", b"sk-"].iter().any(|start| text.starts_with(start));
+    if is_public(text) {
+        return Err(KeyError::Public);
+    }
     let is_text = text.iter().all(|byte| (b' '..=b'~').contains(byte));
-    let is_secret = is_text && !is_of_ssh && TOKEN_SECRET_BYTES_MIN <= text.len();
-    if is_secret { Ok(text) } else { Err(KeyError::BadSecret) }
+    if is_text && TOKEN_SECRET_BYTES_MIN <= text.len() { Ok(text) } else { Err(KeyError::BadSecret) }
+}
+
+/// Whether this is something that everybody may know, which must never be taken for a secret: a key of SSH, a document, where
+/// a document is, or a key or certificate without the lines that say so.
+fn is_public(text: &[u8]) -> bool {
+    if [&b"ssh-"[..], b"ecdsa-", b"sk-", b"[", b"<"].iter().any(|start| text.starts_with(start)) {
+        return true;
+    }
+    let text = String::from_utf8_lossy(text);
+    if text.contains("://") {
+        return true;
+    }
+    let armoured = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
+    let Ok(pem) = pem::parse(&armoured) else { return false };
+    // A sequence of more than 255 bytes that is as long as it says: a certificate, or a long key of whatever kind.
+    let is_long_der = matches!(
+        pem.contents(),
+        [0x30, 0x82, high, low, rest @ ..] if rest.len() == usize::from(u16::from_be_bytes([*high, *low]))
+    );
+    is_long_der || TokenKey::of_pem(armoured.as_bytes()).is_ok()
 }
 
 fn is_public_key(algorithm: KeyAlgorithm, bytes: &[u8]) -> bool {

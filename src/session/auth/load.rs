@@ -1,6 +1,6 @@
 //! An authority out of files: everything is read and understood first, or nothing changes.
 
-use std::fs;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use super::revoked::Revoked;
 use super::token::Rules;
 use super::{NEXT_ID, Tokens};
 use crate::words::channel::Pattern;
+use crate::words::file;
 use crate::words::limits::{KEY_FILE_BYTES_MAX, TOKEN_KEYS_MAX, TOKEN_LEEWAY_MAX};
 
 /// How people and programs are known.
@@ -22,6 +23,8 @@ use crate::words::limits::{KEY_FILE_BYTES_MAX, TOKEN_KEYS_MAX, TOKEN_LEEWAY_MAX}
 pub struct AuthSettings {
     /// Files of keys that tokens are verified with: a public key in PEM, a JWK or a set of them, or a secret.
     pub token_keys: Vec<PathBuf>,
+    /// A file with a set of such keys, public ones or not, as JSON and nothing else.
+    pub key_set: Option<PathBuf>,
     /// A secret that tokens are verified with besides.
     pub token_secret: Option<Secret>,
     /// Who must have issued a token (`iss`), if that is asked.
@@ -47,6 +50,7 @@ impl Default for AuthSettings {
     fn default() -> AuthSettings {
         AuthSettings {
             token_keys: Vec::new(),
+            key_set: None,
             token_secret: None,
             issuer: None,
             audience: None,
@@ -64,7 +68,8 @@ impl AuthSettings {
     /// Whether there is anything that somebody could be known by.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !self.token_keys.is_empty() || self.token_secret.is_some() || self.api_keys.is_some()
+        let has_files = !self.token_keys.is_empty() || self.key_set.is_some() || self.api_keys.is_some();
+        has_files || self.token_secret.is_some()
     }
 }
 
@@ -79,9 +84,6 @@ pub enum AuthError {
         /// Why.
         error: std::io::Error,
     },
-    /// A file is longer than any of keys.
-    #[error("{}: longer than {KEY_FILE_BYTES_MAX} bytes", .0.display())]
-    TooLong(PathBuf),
     /// A file holds no key.
     #[error("{}: {error}", path.display())]
     BadKey {
@@ -118,6 +120,19 @@ pub enum AuthError {
     BadCookie(String),
 }
 
+impl AuthError {
+    /// The file it is about, if it is about one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            AuthError::Unreadable { path, .. }
+            | AuthError::BadKey { path, .. }
+            | AuthError::BadApiKeys { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+}
+
 /// Reads all keys and makes an authority of them. `revoked` is what the one before has refused, so that a reload gives
 /// nothing back.
 ///
@@ -135,8 +150,10 @@ pub fn load(settings: &AuthSettings, revoked: &Arc<Revoked>) -> Result<Tokens, A
         return Err(AuthError::BadCookie(settings.cookie.clone()));
     }
     let mut keys: Vec<TokenKey> = Vec::new();
-    for path in &settings.token_keys {
-        let found = TokenKey::parse(&read(path)?);
+    let files = settings.token_keys.iter().map(|path| (path, TokenKey::parse as fn(&[u8]) -> _));
+    let sets = settings.key_set.iter().map(|path| (path, TokenKey::parse_set as fn(&[u8]) -> _));
+    for (path, parse) in files.chain(sets) {
+        let found: Result<Vec<TokenKey>, KeyError> = parse(&read(path)?);
         keys.extend(found.map_err(|error| AuthError::BadKey { path: path.clone(), error })?);
     }
     if let Some(secret) = &settings.token_secret {
@@ -145,16 +162,17 @@ pub fn load(settings: &AuthSettings, revoked: &Arc<Revoked>) -> Result<Tokens, A
     if TOKEN_KEYS_MAX < keys.len() {
         return Err(AuthError::TooManyKeys);
     }
-    for (at, key) in keys.iter().enumerate() {
-        if keys[..at].iter().any(|other| other.name == key.name) {
-            return Err(AuthError::SameName(key.name.to_string()));
-        }
-    }
     let api_keys = match &settings.api_keys {
         Some(path) => ApiKeys::parse(&read(path)?)
             .map_err(|error| AuthError::BadApiKeys { path: path.clone(), error })?,
         None => ApiKeys::default(),
     };
+    let mut names = HashSet::new();
+    for name in keys.iter().map(|key| key.name.as_str()).chain(api_keys.names()) {
+        if !names.insert(name) {
+            return Err(AuthError::SameName(name.to_owned()));
+        }
+    }
     let anonymous = (!settings.anonymous_subscribe.is_empty())
         .then(|| Arc::new(Pass::of_nobody(Grants::to_subscribe(&settings.anonymous_subscribe))));
     let operators = settings.admin_open.then(|| Arc::new(Pass::of_nobody(Grants::to_administer())));
@@ -175,13 +193,6 @@ pub fn load(settings: &AuthSettings, revoked: &Arc<Revoked>) -> Result<Tokens, A
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, AuthError> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path);
-    let read = file.and_then(|file| file.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
-    match read {
-        Err(error) => Err(AuthError::Unreadable { path: path.to_owned(), error }),
-        Ok(_) if KEY_FILE_BYTES_MAX < bytes.len() => Err(AuthError::TooLong(path.to_owned())),
-        Ok(_) => Ok(bytes),
-    }
+    file::read(path, KEY_FILE_BYTES_MAX)
+        .map_err(|error| AuthError::Unreadable { path: path.to_owned(), error })
 }

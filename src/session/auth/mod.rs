@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 pub use api_keys::{ApiKeyError, ApiKeys};
-pub use grants::Grants;
+pub use grants::{Grants, parse_granted};
 pub use keys::{KeyAlgorithm, KeyError};
 pub use known::Known;
 pub use load::{AuthError, AuthSettings, load};
@@ -170,7 +170,12 @@ impl Authority for Tokens {
         let pass = match &principal.pass {
             Some(pass) if pass.proof == Proof::Token => {
                 let is_known = self.keys.iter().any(|key| key.digest() == &pass.key_digest);
-                if is_known { Arc::clone(pass) } else { return Err(Denied::BadToken) }
+                // Who has issued it, and for whom, is not kept: under other rules it has to be shown again.
+                if is_known && pass.rules == self.rules.stamp() {
+                    Arc::clone(pass)
+                } else {
+                    return Err(Denied::BadToken);
+                }
             }
             Some(pass) if pass.proof == Proof::ApiKey => {
                 self.api_keys.again(&pass.key_digest).ok_or(Denied::BadToken)?

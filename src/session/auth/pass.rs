@@ -21,6 +21,8 @@ pub struct Pass {
     pub key: ArcStr,
     /// What tells that key from others of its name.
     pub(super) key_digest: [u8; 32],
+    /// Under which rules it was found good ([`Rules::stamp`](super::token::Rules::stamp)); of a token.
+    pub(super) rules: u64,
     /// From when on it is no longer good, in Unix milliseconds; never, if nothing is said.
     pub expires_ms: Option<u64>,
     pub(super) grants: Grants,
@@ -48,6 +50,7 @@ impl Pass {
             id: None,
             key: ArcStr::new(),
             key_digest: [0; 32],
+            rules: 0,
             expires_ms: None,
             grants,
         }

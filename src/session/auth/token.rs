@@ -2,6 +2,8 @@
 //!
 //! Every claim that is looked at must be of its type: a `nbf` that is a text does not mean that there is none.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use arcstr::ArcStr;
 use jsonwebtoken::{decode, decode_header};
 use serde::{Deserialize, Deserializer};
@@ -20,6 +22,15 @@ pub(super) struct Rules {
     pub(super) audience: Option<String>,
     /// How far the clock of who signs may be ahead of ours, in milliseconds.
     pub(super) leeway_ms: u64,
+}
+
+impl Rules {
+    /// What tells for whom and by whom tokens must be from any other such rules, in this process.
+    pub(super) fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.issuer, &self.audience).hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// What `text` says, if it is signed with one of `keys` and good at `unix_ms`. Why it is not is nobody's business.
@@ -126,6 +137,7 @@ impl Claims {
             id: self.jti.map(ArcStr::from),
             key: key.name.clone(),
             key_digest: *key.digest(),
+            rules: rules.stamp(),
             expires_ms: Some(self.exp.0),
             grants: self.fanfare.unwrap_or_default(),
         })
