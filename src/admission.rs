@@ -2,7 +2,7 @@
 //!
 //! # Contract   every `enter` that was granted is followed by one `leave`; every `turn_away` by one `forget`. Who is turned
 //!   away holds a descriptor while being told so, and is counted for that
-//! # Bounds     `Limits::{connections_max, admin_connections_max, connections_per_address_max}`; of those who are being turned
+//! # Bounds     as many as whoever asks says, [`Hub::places`](crate::hub::Hub::places) at a door; of those who are being turned
 //!   away [`TURNED_AWAY_MAX`] at each door. One entry per address with connections, where they are counted
 //! # Why not …  one bound for both doors: operators must get in while everybody else is kept out
 
@@ -13,7 +13,6 @@ use std::sync::{Mutex, PoisonError};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::words::address::counted;
 use crate::words::door::Door;
-use crate::words::limits::Limits;
 
 /// Places, over all loops. The counts are relaxed: only the numbers count.
 #[derive(Debug, Default)]
@@ -36,13 +35,9 @@ struct Entrance {
 pub const TURNED_AWAY_MAX: usize = 64;
 
 impl Admission {
-    /// Takes a place at `door`, if there is one.
+    /// Takes a place at `door`, which has `max`, if there is one.
     #[must_use]
-    pub fn enter(&self, door: Door, limits: &Limits) -> bool {
-        let max = match door {
-            Door::Public => limits.connections_max,
-            Door::Admin => limits.admin_connections_max,
-        };
+    pub fn enter(&self, door: Door, max: usize) -> bool {
         let inside = &self.entrance(door).inside;
         let is_free = inside.fetch_add(1, Ordering::Relaxed) < max;
         if !is_free {
@@ -56,12 +51,12 @@ impl Admission {
         self.entrance(door).inside.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts a connection from `address`, if it may have one more. Asked only where addresses are bounded.
+    /// Counts a connection from `address`, which may have `max`, if that is one more. Asked only where addresses are bounded.
     #[must_use]
-    pub fn enter_from(&self, address: IpAddr, limits: &Limits) -> bool {
+    pub fn enter_from(&self, address: IpAddr, max: usize) -> bool {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(counted(address)).or_default();
-        let is_free = *count < limits.connections_per_address_max;
+        let is_free = *count < max;
         *count += usize::from(is_free);
         is_free
     }
@@ -128,20 +123,18 @@ mod tests {
 
     #[test]
     fn each_door_has_places_of_its_own() {
-        let limits = Limits { connections_max: 2, admin_connections_max: 1, ..Limits::default() };
         let admission = Admission::default();
-        assert!(admission.enter(Door::Public, &limits) && admission.enter(Door::Public, &limits));
-        assert!(!admission.enter(Door::Public, &limits));
-        assert!(admission.enter(Door::Admin, &limits), "operators get in all the same");
-        assert!(!admission.enter(Door::Admin, &limits));
+        assert!(admission.enter(Door::Public, 2) && admission.enter(Door::Public, 2));
+        assert!(!admission.enter(Door::Public, 2));
+        assert!(admission.enter(Door::Admin, 1), "operators get in all the same");
+        assert!(!admission.enter(Door::Admin, 1));
         assert_eq!(admission.inside(), 3);
         admission.leave(Door::Public);
-        assert!(admission.enter(Door::Public, &limits), "a place that was given back is one");
+        assert!(admission.enter(Door::Public, 2), "a place that was given back is one");
     }
 
     #[test]
     fn an_address_has_so_many_connections_and_leaves_nothing_behind() {
-        let limits = Limits { connections_per_address_max: 2, ..Limits::default() };
         let admission = Admission::default();
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         for (hog, other) in [
@@ -149,14 +142,14 @@ mod tests {
             ("::ffff:192.0.2.3", "192.0.2.4"),
             ("2001:db8::1", "2001:db8:0:1::1"),
         ] {
-            assert!(admission.enter_from(address(hog), &limits));
-            assert!(admission.enter_from(address(hog), &limits));
-            assert!(!admission.enter_from(address(hog), &limits));
-            assert!(admission.enter_from(address(other), &limits), "{other} is another one");
+            assert!(admission.enter_from(address(hog), 2));
+            assert!(admission.enter_from(address(hog), 2));
+            assert!(!admission.enter_from(address(hog), 2));
+            assert!(admission.enter_from(address(other), 2), "{other} is another one");
             admission.leave_from(address(hog));
-            assert!(admission.enter_from(address(hog), &limits));
+            assert!(admission.enter_from(address(hog), 2));
         }
-        assert!(!admission.enter_from(address("2001:db8::2"), &limits), "as whoever has the network");
+        assert!(!admission.enter_from(address("2001:db8::2"), 2), "as whoever has the network");
         for leaving in ["192.0.2.1", "192.0.2.3", "2001:db8::2"] {
             admission.leave_from(address(leaving));
             admission.leave_from(address(leaving));

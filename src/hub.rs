@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use crate::admission::Admission;
 use crate::audience::Audience;
 use crate::counters::Counters;
+use crate::live::LiveLimits;
 use crate::log::{BATCH_EVENTS_MAX, FRAME_BYTES_MAX, Log, Retention, frame_bytes_max};
 use crate::mail::Letter;
 use crate::presence::Presence;
@@ -22,6 +23,7 @@ use crate::sync::errand::Errand;
 use crate::sync::seat::Seat;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, or_abort};
 use crate::words::cursor::Epoch;
+use crate::words::door::Door;
 use crate::words::limits::{EVENT_BYTES_CEILING, Limits, STEP_EVENTS_MAX};
 use crate::words::now::Now;
 
@@ -30,8 +32,10 @@ pub use sitter::Sitter;
 
 /// The shared middle of one server.
 pub struct Hub {
-    /// The bounds.
+    /// The bounds, as they were at the start.
     pub limits: Limits,
+    /// Those of them that may have changed since then.
+    pub live: LiveLimits,
     /// The name of this log.
     pub epoch: Epoch,
     /// The log.
@@ -98,6 +102,7 @@ impl Hub {
             presence: Presence::default(),
             occupancy: Presence::default(),
             audience: Audience::default(),
+            live: LiveLimits::new(&limits),
             limits,
         };
         Arc::new(hub)
@@ -289,6 +294,15 @@ impl Hub {
     #[must_use]
     pub fn has_delivered(&self, seq: u64) -> bool {
         self.desks.iter().all(|desk| seq < desk.routed())
+    }
+
+    /// Connections that there may be at `door`.
+    #[must_use]
+    pub fn places(&self, door: Door) -> usize {
+        match door {
+            Door::Public => self.live.connections_max(),
+            Door::Admin => self.limits.admin_connections_max,
+        }
     }
 
     /// Connections of all loops now, at both doors.

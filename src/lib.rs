@@ -21,6 +21,7 @@ pub mod event_loop;
 #[cfg(not(fanfare_loom))]
 pub mod hub;
 pub mod journal;
+pub mod live;
 pub mod log;
 #[cfg(not(fanfare_loom))]
 pub mod mail;

@@ -10,6 +10,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("payload", Some(&["words"])),
     ("journal", Some(&["words"])),
     ("sync", Some(&["words", "wire", "journal"])),
+    ("live", Some(&["words", "sync"])),
     ("log", Some(&["words", "wire", "sync"])),
     ("table", Some(&["words", "wire", "sync"])),
     ("reader", Some(&["words", "log"])),

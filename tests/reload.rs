@@ -15,6 +15,7 @@ use support::process::ServerProcess;
 use support::publisher::Publisher;
 use support::stream::{Stream, TRANSPORTS};
 use support::tokens;
+use support::websocket::Client;
 
 /// Reloads under load; every other one is bad.
 const RELOADS: u64 = 200;
@@ -158,9 +159,7 @@ fn two_hundred_reloads_under_load_lose_nothing_and_leave_nothing_half_done() {
             folder.write("github", &next);
             let good = folder.config("info");
             let (config, reason) = match round / 2 % 5 {
-                0 => {
-                    (format!("{good}max_connections = 5\n"), "a restart is needed to change max_connections")
-                }
+                0 => (format!("{good}max_channels = 5\n"), "a restart is needed to change max_channels"),
                 1 => (format!("{good}no_such_key = 5\n"), "fanfare.toml:4: no_such_key"),
                 2 => (format!("{good}] nonsense\n"), "fanfare.toml:4: "),
                 3 => (good.replace("'info'", "'loud'"), "fanfare.toml:3: log_level: 'loud'"),
@@ -217,6 +216,31 @@ fn a_reload_says_what_has_changed() {
     assert_eq!(said["changed"], "hook_github_secrets hook_gitea_secrets hook_gitlab_tokens log_level");
     let answer = ask(server.public, "POST", "/hooks/gitlab", "X-Gitlab-Token: version 0\r\n", "{}");
     answer.assert_problem(503, "hook_not_configured", "it was taken out");
+}
+
+#[test]
+fn places_and_rates_change_with_the_file_for_what_is_done_from_then_on() {
+    let folder = Folder::new();
+    let server = folder.start();
+    let change = |bounds: &str| {
+        folder.write("fanfare.toml", &format!("{}{bounds}", folder.config("info")));
+        assert_eq!(reload(&server)["message"], "reloaded");
+    };
+    let mut early = [(); 2].map(|()| Client::open(server.public, "/ws"));
+    change("max_connections = 2\n");
+    assert_eq!(get(server.public, "/health").status, 503, "all places are taken");
+    assert_eq!(early[0].ask(r#"{"type":"ping"}"#)["type"], "pong", "who is here stays");
+    change("connections_per_address = 1\n");
+    let mut counted = Client::open(server.public, "/ws");
+    assert_eq!(get(server.public, "/health").status, 429, "from one address");
+    assert_eq!(counted.ask(r#"{"type":"ping"}"#)["type"], "pong");
+    change("commands_per_second = '1/1'\n");
+    assert_eq!(early[1].ask(r#"{"type":"ping"}"#)["type"], "pong");
+    let answers: Vec<Value> = (0..20).map(|_| early[1].ask(r#"{"type":"ping"}"#)).collect();
+    assert!(answers.iter().any(|answer| answer["code"] == "rate_limited"), "{answers:?}");
+    change("");
+    assert_eq!(get(server.public, "/health").status, 200);
+    assert_eq!(early[1].ask(r#"{"type":"ping"}"#)["type"], "pong");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::config::{Settled, Unsettled};
-use super::serve::{self, ServeFlags};
+use super::serve::{self, Checked, ServeFlags};
 use super::{Command, Flags};
 use crate::hub::Hub;
 use crate::journal::{self, Value};
@@ -15,6 +15,7 @@ use crate::server::{Certificate, Shown};
 use crate::session::auth::Revoked;
 use crate::session::policy::{InForce, Policy};
 use crate::words::level::Level;
+use crate::words::limits::Limits;
 
 /// The keys that may change while the server runs. The files that they name are read again even if their names stay.
 const LIVE: &[&str] = &[
@@ -23,15 +24,20 @@ const LIVE: &[&str] = &[
     "allow_origin",
     "anonymous_subscribe",
     "api_keys",
+    "commands_per_second",
     "commands_per_second_per_address",
     "commands_per_second_per_user",
+    "connections_per_address",
     "connects_per_second_per_address",
     "connects_per_second_per_user",
+    "control_frames_per_second",
+    "frames_per_second",
     "hook_gitea_secrets",
     "hook_github_secrets",
     "hook_gitlab_tokens",
     "jwks",
     "log_level",
+    "max_connections",
     "no_query_tokens",
     "proxy_header",
     "publishes_per_second",
@@ -82,6 +88,7 @@ impl Running {
                 if let (Some(shown), Some(certificate)) = (&self.live.shown, next.certificate) {
                     shown.exchange(certificate);
                 }
+                self.live.hub.live.exchange(&next.limits);
                 // Those who are here may have been granted less.
                 self.live.hub.review();
                 self.settled = next.settled;
@@ -112,7 +119,7 @@ impl Running {
         }
         let flags = serve_flags(&flags).ok_or("this is no server")?;
         let checked = serve::check(flags, &settled, &self.live.revoked);
-        let (policy, certificate) = checked.map_err(|error| format!("{error:#}"))?;
+        let Checked { policy, certificate, limits } = checked.map_err(|error| format!("{error:#}"))?;
         if certificate.is_some() != self.live.shown.is_some() {
             return Err("a restart is needed to begin or to end encryption".to_owned());
         }
@@ -120,7 +127,7 @@ impl Running {
         if flags.has_keys() != self.live.has_keys {
             return Err("a restart is needed to begin or to end asking for tokens".to_owned());
         }
-        Ok(Next { policy, certificate, level: flags.log_level(), settled })
+        Ok(Next { policy, certificate, limits, level: flags.log_level(), settled })
     }
 }
 
@@ -128,6 +135,7 @@ impl Running {
 struct Next {
     policy: Policy,
     certificate: Option<Certificate>,
+    limits: Limits,
     level: Level,
     settled: Settled,
 }

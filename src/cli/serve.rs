@@ -248,6 +248,13 @@ pub(super) fn run(flags: &ServeFlags, settled: Settled, arguments: &[OsString]) 
     Ok(())
 }
 
+/// What flags ask for that a reload may exchange.
+pub(super) struct Checked {
+    pub(super) policy: Policy,
+    pub(super) certificate: Option<Certificate>,
+    pub(super) limits: Limits,
+}
+
 /// What these flags ask for that a reload may exchange, if a server could run with them.
 ///
 /// # Errors
@@ -256,10 +263,11 @@ pub(super) fn check(
     flags: &ServeFlags,
     settled: &Settled,
     revoked: &Arc<Revoked>,
-) -> anyhow::Result<(Policy, Option<Certificate>)> {
+) -> anyhow::Result<Checked> {
     let config = config(flags, revoked).map_err(|faults| located(settled, &faults))?;
     let policy = Policy::clone(&config.settings.policy.load());
-    Ok((policy, config.certificate.map(|shown| shown.certificate())))
+    let certificate = config.certificate.map(|shown| shown.certificate());
+    Ok(Checked { policy, certificate, limits: config.limits })
 }
 
 fn located(settled: &Settled, all: &[String]) -> anyhow::Error {

@@ -394,7 +394,7 @@ impl<L: Link> EventLoop<L> {
         let begin = || HalfRead { decoder: Decoder::new(limits), since_ms };
         let HalfRead { mut decoder, since_ms } = half_read.map_or_else(begin, |half_read| *half_read);
         self.rates = rates;
-        let frame_rate = self.hub.limits.frame_rate.map(|rate| (rate, self.rates().frames));
+        let frame_rate = self.hub.live.frame_rate().map(|rate| (rate, self.rates().frames));
         let frames_left = frame_rate.map_or(u32::MAX, |(rate, used)| used.left(rate, self.now.mono_ms));
         decoder.allow_frames(frames_left);
         let outcome = decoder.decode(input, &mut |message| self.message(key, message));
@@ -437,7 +437,7 @@ impl<L: Link> EventLoop<L> {
             Message::Ping(_) => true,
             Message::Pong(_) => !is_asked_for,
         };
-        if is_control && !self.may(self.hub.limits.control_frame_rate, |rates| &mut rates.control_frames) {
+        if is_control && !self.may(self.hub.live.control_frame_rate(), |rates| &mut rates.control_frames) {
             self.say_close(key, close::POLICY_VIOLATION, "more control frames in a second than allowed");
             return ControlFlow::Break(());
         }
@@ -495,7 +495,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     fn command(&mut self, key: usize, text: &str) {
-        let is_in_time = self.may(self.hub.limits.command_rate, |rates| &mut rates.commands)
+        let is_in_time = self.may(self.hub.live.command_rate(), |rates| &mut rates.commands)
             && self.may_client(key, Toll::Command);
         match self.dialect_of(key) {
             Dialect::Native | Dialect::CloudEvents => {}

@@ -160,11 +160,12 @@ impl<L: Link> EventLoop<L> {
     /// Gives a new connection a place, if there is one.
     pub(super) fn give_place(&mut self, key: usize) -> Result<(), NoPlace> {
         let Some(connection) = self.connections.get(key) else { return Err(NoPlace::Anywhere) };
-        let (door, limits, admission) = (connection.door, &self.hub.limits, &self.hub.admission);
-        if !admission.enter(door, limits) {
+        let (door, admission) = (connection.door, &self.hub.admission);
+        if !admission.enter(door, self.hub.places(door)) {
             return Err(NoPlace::Anywhere);
         }
-        let is_counted = limits.connections_per_address_max != 0;
+        let per_address_max = self.hub.live.connections_per_address_max();
+        let is_counted = per_address_max != 0;
         if door != Door::Public || !(is_counted || self.settings.policy.is_metered()) {
             return Ok(());
         }
@@ -180,7 +181,7 @@ impl<L: Link> EventLoop<L> {
             return Err(NoPlace::TooOften);
         }
         if is_counted {
-            if !admission.enter_from(peer.ip(), limits) {
+            if !admission.enter_from(peer.ip(), per_address_max) {
                 admission.leave(door);
                 return Err(NoPlace::ForAddress);
             }

@@ -109,10 +109,11 @@ impl<L: Link> EventLoop<L> {
         }
         let client = policy.proxies.client_of(peer.ip(), head);
         self.charge_connect(policy, client).map_err(|often| refusal(Toll::Connect, often))?;
-        if self.hub.limits.connections_per_address_max != 0 {
+        let per_address_max = self.hub.live.connections_per_address_max();
+        if per_address_max != 0 {
             // A proxy may have spoken for somebody else on this connection before.
             self.leave_address(key);
-            if !self.hub.admission.enter_from(client, &self.hub.limits) {
+            if !self.hub.admission.enter_from(client, per_address_max) {
                 let answer = too_many_connections().header("Retry-After", self.retry_after(key));
                 return Err(answer.into());
             }

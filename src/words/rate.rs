@@ -32,6 +32,18 @@ impl Rate {
         }
     }
 
+    /// As a number, which is not 0.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.per_second.get()) << 32 | u64::from(self.burst.get())
+    }
+
+    /// The rate of this number; nothing if it is that of none.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Option<Rate> {
+        Rate::new((bits >> 32) as u32, bits as u32).ok()
+    }
+
     /// The time that one of them takes, in microseconds.
     fn interval_us(self) -> u64 {
         SECOND_US / u64::from(self.per_second.get())
