@@ -22,6 +22,8 @@ pub struct Traffic {
     pub closed_slow: AtomicU64,
     /// Connections cut off because they took nothing for too long.
     pub cut_stalled: AtomicU64,
+    /// Time that the loop was not asleep, in nanoseconds.
+    pub busy_ns: AtomicU64,
 }
 
 impl Traffic {
@@ -45,6 +47,7 @@ pub struct Counters {
     subscriptions_total: AtomicU64,
     accept_failures: AtomicU64,
     panics: AtomicU64,
+    publishes_refused: AtomicU64,
     stalls: AtomicU64,
 }
 
@@ -91,6 +94,17 @@ impl Counters {
     #[must_use]
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// A publish was refused, since the server was overloaded.
+    pub fn refuse_publish(&self) {
+        self.publishes_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    #[must_use]
+    pub fn publishes_refused(&self) -> u64 {
+        self.publishes_refused.load(Ordering::Relaxed)
     }
 
     /// A loop stands still.

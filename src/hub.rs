@@ -135,10 +135,16 @@ impl Hub {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        if matches!(submission.order, Order::Publish { .. }) && self.is_far_behind() {
+        let is_publish = matches!(submission.order, Order::Publish { .. });
+        if is_publish && self.is_far_behind() {
+            self.counters.refuse_publish();
             return Err(Refusal::Overloaded);
         }
-        self.submit_own(submission)
+        let outcome = self.submit_own(submission);
+        if is_publish && outcome.is_err() {
+            self.counters.refuse_publish();
+        }
+        outcome
     }
 
     /// Lets a loop's own events in, whatever else there is to do.

@@ -31,6 +31,8 @@ pub mod payload;
 #[cfg(not(fanfare_loom))]
 pub mod presence;
 #[cfg(not(fanfare_loom))]
+pub mod process;
+#[cfg(not(fanfare_loom))]
 pub mod reader;
 #[cfg(not(fanfare_loom))]
 pub mod sequencer;

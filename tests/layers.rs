@@ -15,6 +15,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("table", Some(&["words", "wire", "sync"])),
     ("reader", Some(&["words", "log"])),
     ("sequencer", Some(&["words", "wire::json", "sync", "log", "table"])),
+    ("process", Some(&[])),
     ("counters", Some(&["words", "sync"])),
     ("presence", Some(&[])),
     ("admission", Some(&["words", "sync"])),

@@ -513,15 +513,21 @@ fn metrics_are_valid_and_the_same_as_the_counters() {
             assert!(["counter", "gauge"].contains(&kind), "{line}");
             assert!(kinds.insert(name, kind).is_none() && !samples.contains_key(name), "{line}");
         } else {
-            let (name, value) = line.split_once(' ').expect("a name and a value");
+            let (series, value) = line.split_once(' ').expect("a name and a value");
+            let name = series.split('{').next().unwrap();
             assert!(is_name(name) && help.contains(name), "{line}");
             assert_eq!(kinds[name] == "counter", name.ends_with("_total"), "{line}");
-            assert!(samples.insert(name, value.parse::<f64>().expect("a number")).is_none(), "{line}");
+            assert!(samples.insert(series, value.parse::<f64>().expect("a number")).is_none(), "{line}");
         }
     }
-    assert_eq!(samples.len(), kinds.len());
-    assert_eq!(samples.len(), stats.as_object().unwrap().len() - 1, "all but the epoch");
-    for (name, value) in &samples {
+    let with_samples: BTreeSet<&str> =
+        samples.keys().map(|series| series.split('{').next().unwrap()).collect();
+    assert_eq!(with_samples, kinds.keys().copied().collect(), "each has a sample");
+    // What has labels, or is of the process, no counter says.
+    let is_counted = |series: &&str| series.starts_with("fanfare_") && !series.contains('{');
+    let counted = samples.keys().filter(|series| is_counted(series)).count();
+    assert_eq!(counted, stats.as_object().unwrap().len() - 1, "all but the epoch");
+    for (name, value) in samples.iter().filter(|(series, _)| is_counted(series)) {
         let own = name.strip_prefix("fanfare_").expect("our own names").trim_end_matches("_total");
         // Answering the first question may have sent bytes.
         if own != "bytes_sent" {
@@ -529,6 +535,41 @@ fn metrics_are_valid_and_the_same_as_the_counters() {
         }
     }
     assert_eq!(samples["fanfare_published"], 8.0);
+    assert_eq!(samples["fanfare_events_published_total"], 7.0);
+}
+
+#[test]
+fn metrics_tell_the_process_the_version_and_how_busy_each_loop_was() {
+    let server = ServerProcess::start(&["--loops", "2"]);
+    let publish_and_measure = || {
+        Publisher::connect(server.public).publish_many("t:a", 500);
+        let answer = get(server.admin, "/metrics");
+        let samples: Vec<(String, f64)> = answer
+            .text()
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+            .collect();
+        move |name: &str| {
+            let sample = samples.iter().find(|(series, _)| series == name);
+            sample.unwrap_or_else(|| panic!("no {name}")).1
+        }
+    };
+    let (before, after) = (publish_and_measure(), publish_and_measure());
+    assert_eq!(after(&format!("fanfare_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
+    let busy = |sample: &dyn Fn(&str) -> f64| -> f64 {
+        (0..2).map(|index| sample(&format!("fanfare_loop_busy_seconds_total{{loop=\"{index}\"}}"))).sum()
+    };
+    assert!(0.0 < busy(&before) && busy(&before) < busy(&after), "work takes time");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    // Two loops cannot have been busy for longer than the process is there; its start is told in whole seconds.
+    let lived = now - after("process_start_time_seconds") + 2.0;
+    assert!(busy(&after) < lived * 2.0, "{} of {lived}", busy(&after));
+    assert!(before("process_cpu_seconds_total") <= after("process_cpu_seconds_total"));
+    assert!(0.0 < after("process_cpu_seconds_total"));
+    assert!(f64::from(1 << 20) < after("process_resident_memory_bytes"));
+    assert!(3.0 < after("process_open_fds") && after("process_open_fds") <= after("process_max_fds"));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 mod client;
 mod config;
 mod edge;
+mod health;
 mod keys;
 mod limits;
+mod manual;
 mod publish;
 mod reload;
 mod serve;
@@ -53,6 +55,13 @@ enum Command {
     Keys(keys::KeysFlags),
     /// Print a signed token, for development.
     Token(keys::MintFlags),
+    /// Ask the running server of this configuration whether it takes work: exit code 0 if it does, 1 if not. The flags are
+    /// those of `fanfare serve`.
+    Health(Box<serve::ServeFlags>),
+    /// Print what a shell completes commands and flags by.
+    Completions(manual::CompletionsFlags),
+    /// Print the manual page, or write those of all commands.
+    Man(manual::ManFlags),
 }
 
 /// Runs what `arguments` ask for, the program's name first.
@@ -86,6 +95,9 @@ fn carry_out(flags: Flags, settled: Settled, arguments: &[OsString]) -> anyhow::
         Command::Tail(flags) => tail::run(&flags),
         Command::Keys(flags) => keys::run(&flags),
         Command::Token(flags) => keys::mint(&flags),
+        Command::Health(flags) => health::run(&flags),
+        Command::Completions(flags) => manual::completions(&flags),
+        Command::Man(flags) => manual::man(&flags),
     }
 }
 

@@ -80,7 +80,10 @@ impl Running {
     }
 
     /// Settles everything again, and says in the log what came of it.
-    pub(super) fn reload(&mut self) {
+    ///
+    /// # Errors
+    /// Why everything stays as it was.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
         match self.settle() {
             Ok(next) => {
                 let changed = self.settled.changes(&next.settled);
@@ -99,10 +102,12 @@ impl Running {
                 if changed.iter().any(|key| key == "log_level") {
                     journal::change_level(next.level);
                 }
+                Ok(())
             }
             Err(reason) => {
                 let message = "not reloaded: everything stays as it was";
                 journal::say(Level::Error, "audit", message, &[("reason", (&reason).into())]);
+                Err(reason)
             }
         }
     }

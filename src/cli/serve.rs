@@ -20,7 +20,7 @@ use super::tokens::TokenFlags;
 use super::units::{parse_bytes, size};
 use crate::admission::TURNED_AWAY_MAX;
 use crate::journal::{self, Field, Form};
-use crate::server::{Certificate, Config, Server, Shown};
+use crate::server::{Certificate, Config, Server, Shown, Supervisor, Told};
 use crate::session::auth::{self, AuthSettings, Revoked};
 use crate::session::authority::{Authority, Development, Insecure};
 use crate::session::hooks::{Secrets, Source};
@@ -189,9 +189,16 @@ impl ServeFlags {
     pub(super) fn log_level(&self) -> Level {
         self.log_level
     }
+
+    /// Where operators connect, and whether they speak TLS there.
+    pub(super) fn operators_door(&self) -> (SocketAddr, bool) {
+        (self.admin_listen, self.tls_cert.is_some() && !self.admin_listen.ip().is_loopback())
+    }
 }
 
 pub(super) fn run(flags: &ServeFlags, settled: Settled, arguments: &[OsString]) -> anyhow::Result<()> {
+    // Before any thread starts, which could read the environment.
+    let supervisor = Supervisor::of_environment().map_err(Failure::Usage)?;
     let revoked = Arc::<Revoked>::default();
     let config = config(flags, &revoked).map_err(|faults| located(&settled, &faults))?;
     journal::open(form(flags.log_format), flags.access_log)?;
@@ -211,14 +218,15 @@ pub(super) fn run(flags: &ServeFlags, settled: Settled, arguments: &[OsString]) 
         }
         _ => {}
     }
-    let server = Server::start(config)?;
+    let drain_max = config.limits.drain_deadline;
+    let server = Server::start_under(config, &supervisor)?;
     let (has_keys, hub) = (flags.has_keys(), Arc::clone(server.hub()));
     let live = Live { policy, has_keys, shown, revoked, hub };
     let mut running = Running::new(arguments, settled, live);
     let scheme = |is_encrypted: bool| if is_encrypted { "https" } else { "http" };
     let (address, admin) = (server.address().to_string(), server.admin_address());
-    let message = format!("listening on {}://{address}", scheme(is_encrypted));
-    say(&message, &[("address", (&address).into())]);
+    let serving = format!("listening on {}://{address}", scheme(is_encrypted));
+    say(&serving, &[("address", (&address).into())]);
     let address = admin.to_string();
     let message = format!("admin on {}://{address}", scheme(is_encrypted && !admin.ip().is_loopback()));
     say(&message, &[("address", (&address).into())]);
@@ -226,14 +234,20 @@ pub(super) fn run(flags: &ServeFlags, settled: Settled, arguments: &[OsString]) 
     say(&format!("{loops} loops, up to {places} connections; end with SIGTERM or Ctrl-C"), &[]);
     let worst = WorstCase::of(&server.hub().limits, is_encrypted);
     say(&memory(&worst, flags.data_dir.is_some()), &[]);
+    supervisor.tell(Told::Ready(&serving));
     for signal in signals.forever() {
         if signal == SIGHUP {
-            running.reload();
+            supervisor.tell(Told::Reloading);
+            let outcome = running.reload();
+            let status = outcome
+                .map_or_else(|reason| format!("{serving}; not reloaded: {reason}"), |()| serving.clone());
+            supervisor.tell(Told::Ready(&status));
             continue;
         }
         say(&format!("signal {signal}: draining; a second one ends at once"), &[]);
         break;
     }
+    supervisor.tell(Told::Stopping(drain_max + END_MAX));
     server.drain();
     std::thread::spawn(move || {
         if signals.forever().any(|signal| signal != SIGHUP) {
@@ -531,6 +545,9 @@ fn parse_dialect(text: &str) -> Result<Dialect, &'static str> {
         Dialect::parse(text).filter(|dialect| !matches!(dialect, Dialect::Sdk | Dialect::CloudEvents));
     known.ok_or("native, engram or guts")
 }
+
+/// What the end may take beyond the drain: threads, the last words of the log, and a machine that is busy.
+const END_MAX: Duration = Duration::from_secs(10);
 
 const LOOPS_MAX: usize = 256;
 

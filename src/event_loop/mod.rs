@@ -16,6 +16,7 @@ mod access;
 mod backlog;
 mod connection;
 mod control;
+mod exposition;
 mod fan_out;
 mod fault;
 mod flush;

@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, Delivery, Session};
 use super::control::JSON;
-use super::{ConnectionId, EventLoop, Link};
+use super::{ConnectionId, EventLoop, Link, exposition};
 use crate::hub::Desk;
 use crate::log::Form;
 use crate::mail::{About, Letter, Part, Question, Whom};
@@ -199,6 +199,7 @@ impl<L: Link> EventLoop<L> {
                 "# HELP fanfare_{name}{suffix} {help}\n# TYPE fanfare_{name}{suffix} {kind}\nfanfare_{name}{suffix} {value}\n"
             );
         }
+        exposition::push(&mut text, &self.hub);
         Response::new(200)
             .header("Cache-Control", "no-store")
             .body("text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
@@ -221,7 +222,23 @@ impl<L: Link> EventLoop<L> {
         vec![
             gauge("oldest", log.oldest(), "Oldest sequence number that is held."),
             gauge("published", published, "Next sequence number to be published."),
+            total("events_published", published - 1, "Events ever published."),
+            gauge(
+                "oldest_timestamp_seconds",
+                log.slot(log.oldest()).map_or(0, |slot| slot.timestamp_ms / 1000),
+                "When the oldest event that is held was published, in seconds since 1970; 0 if none is held.",
+            ),
+            total(
+                "publishes_refused",
+                counters.publishes_refused(),
+                "Publishes that were refused because the server was overloaded.",
+            ),
             gauge("connections", hub.connections() as u64, "Connections of every kind."),
+            gauge(
+                "connections_max",
+                hub.limits.connections_max as u64,
+                "Connections that there are places for.",
+            ),
             total(
                 "connections_turned_away",
                 hub.admission.turned_away_total(),
@@ -241,6 +258,7 @@ impl<L: Link> EventLoop<L> {
                 names.as_ref().as_ref().map_or(0, |names| names.len() as u64),
                 "Channels with events in the log.",
             ),
+            gauge("draining", u64::from(hub.is_draining()), "Whether the server is shutting down."),
             gauge("loops", hub.desks().len() as u64, "Event loops."),
             gauge(
                 "loop_lag_events",

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::clock::Clock;
 use super::listener::{Listener, Refused, Reserve};
 use super::socket::Welcome;
+use crate::counters::Traffic;
 use crate::event_loop::{ConnectionId, EventLoop, Now};
 use crate::hub::Hub;
 use crate::session::request::Door;
@@ -26,6 +27,10 @@ pub(super) struct Driver<W: Welcome> {
     reserve: Reserve,
     /// When the drain ends, whatever is left.
     drain_end_ms: Option<u64>,
+    /// From when on the loop's time awake is not counted yet.
+    awake_since: Instant,
+    /// When it was counted last.
+    counted_ms: u64,
 }
 
 /// The waker's token; listeners stand right below it, connections count from 0.
@@ -39,6 +44,9 @@ const ACCEPTS_PER_TURN: usize = 256;
 
 /// How often to look whether those who are being turned away are gone, in milliseconds: another loop's are gone unnoticed.
 const CROWD_LOOK_MS: u64 = 20;
+
+/// How often the time awake of a loop that never sleeps is counted, in milliseconds.
+const COUNT_EVERY_MS: u64 = 100;
 
 /// A poll, and what wakes it.
 pub(super) fn new_poll() -> io::Result<(Poll, Arc<Waker>)> {
@@ -57,7 +65,21 @@ impl<W: Welcome> Driver<W> {
         clock: Clock,
     ) -> io::Result<Driver<W>> {
         let (listeners, reserve) = (Vec::new(), Reserve::new());
-        Ok(Driver { hub, index, poll, event_loop, welcome, clock, listeners, reserve, drain_end_ms: None })
+        let awake_since = Instant::now();
+        let (drain_end_ms, counted_ms) = (None, 0);
+        Ok(Driver {
+            hub,
+            index,
+            poll,
+            event_loop,
+            welcome,
+            clock,
+            listeners,
+            reserve,
+            drain_end_ms,
+            awake_since,
+            counted_ms,
+        })
     }
 
     /// Accepts connections of `socket` too.
@@ -142,7 +164,8 @@ impl<W: Welcome> Driver<W> {
             listener.due_ms().map(|due_ms| due_ms.max(earliest_ms))
         };
         let accept_ms = self.listeners.iter().flatten().filter_map(due_ms).min();
-        let bell = &self.hub.desks()[self.index].bell;
+        let desk = &self.hub.desks()[self.index];
+        let bell = &desk.bell;
         let mut lay_down = false;
         let mut timeout = Some(Duration::ZERO);
         if !self.event_loop.has_work() {
@@ -155,11 +178,21 @@ impl<W: Welcome> Driver<W> {
                 timeout = deadline.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)));
             }
         }
+        // A loop that never sleeps is counted now and then.
+        if lay_down || self.counted_ms + COUNT_EVERY_MS <= now_ms {
+            let now = Instant::now();
+            let awake = now.duration_since(self.awake_since);
+            Traffic::add(&desk.traffic.busy_ns, awake.as_nanos() as u64);
+            (self.awake_since, self.counted_ms) = (now, now_ms);
+        }
         // A failure leaves the events empty: the turn finds what it finds.
         if self.poll.poll(events, timeout).is_err() {
             events.clear();
         }
         bell.get_up();
+        if lay_down {
+            self.awake_since = Instant::now();
+        }
         lay_down
     }
 

@@ -6,6 +6,7 @@ mod driver;
 mod listener;
 mod socket;
 mod stand_in;
+mod supervisor;
 mod tls;
 mod watchdog;
 
@@ -20,6 +21,7 @@ use anyhow::Context;
 use mio::net::TcpListener;
 
 pub use clock::Clock;
+pub use supervisor::{Supervisor, Told};
 pub use tls::{Certificate, CertificateError, Shown};
 
 use crate::engine::Engine;
@@ -65,6 +67,8 @@ struct Sockets {
     polls: Vec<mio::Poll>,
     /// One a loop.
     listeners: Vec<TcpListener>,
+    /// Whether these have one queue of connections.
+    is_shared: bool,
     admin: Vec<TcpListener>,
 }
 
@@ -88,13 +92,33 @@ impl Server {
     /// # Errors
     /// When an address cannot be bound, or the system refuses a thread or an epoll.
     pub fn start(config: Config) -> anyhow::Result<Server> {
+        Server::start_under(config, &Supervisor::default())
+    }
+
+    /// [`Server::start`] under somebody who may hand over sockets that listen, and wants to hear that the loops turn.
+    ///
+    /// # Errors
+    /// As above, and when a socket was handed over that is at neither address.
+    pub fn start_under(config: Config, supervisor: &Supervisor) -> anyhow::Result<Server> {
         config.limits.check().map_err(anyhow::Error::msg)?;
         let loops = config.loops.max(1);
         let stall_max = config.limits.stall_max;
-        let listeners = socket::listeners(config.listen, loops, stall_max)
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
-        let admin = socket::listeners(config.admin_listen, 1, stall_max)
+        let listen_at = |address: SocketAddr, count: usize| match supervisor.take_listener(address) {
+            Some(handed_over) => socket::shared(handed_over, count, stall_max),
+            None => socket::listeners(address, count, stall_max),
+        };
+        let is_shared = supervisor.untaken().contains(&config.listen) && 1 < loops;
+        let listeners =
+            listen_at(config.listen, loops).with_context(|| format!("cannot listen on {}", config.listen))?;
+        let admin = listen_at(config.admin_listen, 1)
             .with_context(|| format!("cannot listen on {} (admin)", config.admin_listen))?;
+        if let Some(address) = supervisor.untaken().first() {
+            let (listen, admin_listen) = (config.listen, config.admin_listen);
+            anyhow::bail!(
+                "a socket on {address} was handed over, but this server is to listen on {listen}, and on {admin_listen} \
+                 for operators"
+            );
+        }
         let address = listeners[0].local_addr()?;
         let admin_address = admin[0].local_addr()?;
 
@@ -123,7 +147,8 @@ impl Server {
             engine,
         };
         server.others.push(spawn("notifications".into(), move || worker.run())?);
-        let sockets = Sockets { polls: polls.into_iter().map(|(poll, _)| poll).collect(), listeners, admin };
+        let polls = polls.into_iter().map(|(poll, _)| poll).collect();
+        let sockets = Sockets { polls, listeners, is_shared, admin };
         match config.certificate {
             None => server.start_loops(sockets, &settings, clock, &Plain)?,
             Some(shown) => {
@@ -133,7 +158,8 @@ impl Server {
         }
         let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
         let stand_in = Arc::clone(&server.stand_in);
-        let run = move || watchdog::run(&hub, &stand_in, &stop);
+        let supervisor = supervisor.clone();
+        let run = move || watchdog::run(&hub, &stand_in, &supervisor, &stop);
         server.others.push(spawn("watchdog".into(), run)?);
         if 0 < config.demo_rate {
             let (hub, stop) = (Arc::clone(&server.hub), Arc::clone(&server.stop));
@@ -161,7 +187,9 @@ impl Server {
             let mut driver = Driver::new(Arc::clone(&hub), index, poll, event_loop, welcome.clone(), clock)?;
             let admin = admin.take().into_iter().flatten().map(|listener| (listener, Door::Admin));
             for (listener, door) in std::iter::once((listener, Door::Public)).chain(admin) {
-                if welcome.is_plain(door) {
+                // Of a queue that loops have in common another loop takes what the one leaves.
+                let is_shared = sockets.is_shared && door == Door::Public;
+                if welcome.is_plain(door) && !is_shared {
                     self.stand_in.watch(index, door, &listener)?;
                 }
                 driver.listen(listener, door)?;

@@ -45,6 +45,17 @@ pub(super) fn listeners(
         .collect()
 }
 
+/// `count` handles on a socket that listens already, which have its queue of connections in common. `stall_max`: as above.
+pub(super) fn shared(
+    listener: std::net::TcpListener,
+    count: usize,
+    stall_max: Duration,
+) -> io::Result<Vec<TcpListener>> {
+    prepare(&SockRef::from(&listener), stall_max);
+    listener.set_nonblocking(true)?;
+    (0..count).map(|_| Ok(TcpListener::from_std(listener.try_clone()?))).collect()
+}
+
 fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stand_in::StandIn;
+use super::supervisor::{Supervisor, Told};
 use crate::hub::Hub;
 use crate::journal;
 use crate::sync::{AtomicBool, Ordering};
@@ -21,11 +22,15 @@ use crate::words::limits::Limits;
 /// The longest time between two looks.
 const LOOK_MAX: Duration = Duration::from_millis(250);
 
-/// Looks again and again until `stop`, and answers in place of a loop that stands still. To be unparked after `stop` was set, and
-/// when a drain begins.
-pub(super) fn run(hub: &Hub, stand_in: &Arc<StandIn>, stop: &AtomicBool) {
+/// Looks again and again until `stop`, answers in place of a loop that stands still, and tells the supervisor that all is well
+/// while it is. To be unparked after `stop` was set, and when a drain begins.
+pub(super) fn run(hub: &Hub, stand_in: &Arc<StandIn>, supervisor: &Supervisor, stop: &AtomicBool) {
     let limits = &hub.limits;
-    let look = LOOK_MAX.min(limits.loop_stall_max / 4).max(Duration::from_millis(1));
+    // It wants to hear us in half of its time.
+    let tell_every = supervisor.watchdog().map(|watchdog| watchdog / 2);
+    let look = LOOK_MAX.min(limits.loop_stall_max / 4).min(tell_every.unwrap_or(LOOK_MAX) / 2);
+    let look = look.max(Duration::from_millis(1));
+    let mut told: Option<Instant> = None;
     let mut watch = Watch::new(hub.desks().len() + 1);
     let (mut last, mut answering) = (Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::Acquire) {
@@ -50,6 +55,11 @@ pub(super) fn run(hub: &Hub, stand_in: &Arc<StandIn>, stop: &AtomicBool) {
         let steps = hub.desks().iter().any(|desk| desk.turns().is_some()).then(|| ingest.steps());
         let still = watch.look(sequencer, steps, ingest.is_empty(), passed);
         ingest.set_stalled_ms(judge(&"the sequencer", still, ingest.stalled_ms(), hub));
+        let is_due = tell_every.is_some_and(|every| told.is_none_or(|told| every <= told.elapsed() + look));
+        if is_due && hub.stalled().is_none() && ingest.stalled_ms() == 0 {
+            supervisor.tell(Told::Well);
+            told = Some(Instant::now());
+        }
     }
 }
 
@@ -168,6 +178,11 @@ mod tests {
 
     /// A server's middle under watch, where nobody gets at the sequencer but `act`.
     fn under_watch(limits: Limits, act: impl FnOnce(&Hub, &mut Sitter)) {
+        under_supervision(limits, &Supervisor::default(), act);
+    }
+
+    /// The same with somebody who is told.
+    fn under_supervision(limits: Limits, supervisor: &Supervisor, act: impl FnOnce(&Hub, &mut Sitter)) {
         let wakers: Vec<Box<dyn Waker>> = vec![Box::new(Deaf), Box::new(Deaf)];
         let hub = Hub::new(limits, Epoch::from_bits(0), wakers);
         let mut sitter = hub.seat().take().unwrap();
@@ -175,7 +190,7 @@ mod tests {
         hub.desks().iter().for_each(|desk| desk.bell.lie_down());
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| run(&hub, &Arc::default(), &stop));
+            scope.spawn(|| run(&hub, &Arc::default(), supervisor, &stop));
             // It ends if the test fails, too.
             let _end = End(&stop);
             act(&hub, &mut sitter);
@@ -220,6 +235,36 @@ mod tests {
                 assert_eq!(hub.ingest().stalled_ms(), 0);
                 Duration::from_millis(200) < begin.elapsed()
             });
+        });
+    }
+
+    #[test]
+    fn nobody_is_told_that_all_is_well_while_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let hears = || {
+            let mut buffer = [0; 64];
+            let told = socket.recv(&mut buffer).map(|count| buffer[..count].to_vec()).ok();
+            told.inspect(|told| assert_eq!(told, b"WATCHDOG=1\n")).is_some()
+        };
+        let limits =
+            Limits { loop_stall_max: Duration::from_millis(40), loop_stall_abort: None, ..Limits::default() };
+        let supervisor = Supervisor::at(&path, Duration::from_millis(20));
+        under_supervision(limits, &supervisor, |hub, sitter| {
+            wait_until("it is told that all is well", hears);
+            wait_until("it is told again", hears);
+            submit(hub);
+            wait_until("the sequencer is seen to stand still", || hub.ingest().stalled_ms() != 0);
+            while hears() {}
+            let begin = Instant::now();
+            wait_until("some time has passed", || {
+                assert!(!hears());
+                Duration::from_millis(200) < begin.elapsed()
+            });
+            assert!(sitter.step(hub, Now::default()));
+            wait_until("it is told that all is well again", hears);
         });
     }
 

@@ -20,7 +20,7 @@ use crate::words::workspace::Scope;
 #[must_use]
 pub fn allowed_methods(path: &str) -> Option<&'static str> {
     match path {
-        "/stats" | "/metrics" | "/channels" | "/clients" => Some("GET, HEAD, OPTIONS"),
+        "/stats" | "/metrics" | "/channels" | "/clients" | "/openapi.yaml" => Some("GET, HEAD, OPTIONS"),
         "/log-level" => Some("GET, HEAD, PUT, OPTIONS"),
         "/announce" | "/clear" | "/revoke" => Some("POST, OPTIONS"),
         _ if path.starts_with("/channels/") => Some("GET, HEAD, OPTIONS"),
@@ -35,6 +35,8 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
     Some(match head.path {
         "/stats" => Ok(Request::Stats),
         "/metrics" => Ok(Request::Metrics),
+        // Under another name: this door's is another description.
+        "/openapi.yaml" => Ok(Request::Page("/openapi-operators.yaml".to_owned())),
         "/clients" => clients(head),
         "/channels" => channels(head, None),
         "/log-level" => log_level(head.method, body),

@@ -279,8 +279,9 @@ pub fn is_open_to_all(path: &str) -> bool {
     HEALTH_PATHS.contains(&path) || PAGE_PATHS.contains(&path) || Source::of_path(path).is_some()
 }
 
-/// The files of the page at `/`.
-pub const PAGE_PATHS: &[&str] = &["/", "/page.css", "/page.js", "/client.js", "/favicon.svg"];
+/// The files of the page at `/`, and the descriptions of what can be asked.
+pub const PAGE_PATHS: &[&str] =
+    &["/", "/page.css", "/page.js", "/client.js", "/favicon.svg", "/openapi.yaml", "/asyncapi.yaml"];
 
 fn delivered(head: &RequestHead<'_>) -> Result<Request, Refused> {
     let (mut seq, mut patience_ms) = (None, PATIENCE_MS_DEFAULT);

@@ -1,4 +1,5 @@
-//! The page at `/` and the JavaScript client it uses: embedded files, served under a strict content security policy.
+//! The page at `/`, the JavaScript client it uses, and the descriptions of what can be asked: embedded files, served under a
+//! strict content security policy.
 
 use crate::wire::http::{Response, problem};
 
@@ -6,6 +7,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
+const YAML: &str = "application/yaml";
 
 /// Nothing but our own files, and connections to ourselves.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -20,6 +22,9 @@ pub fn page(path: &str) -> Response {
         "/page.js" => (JAVASCRIPT, include_bytes!("page/page.js")),
         "/client.js" => (JAVASCRIPT, include_bytes!("client/fanfare.js")),
         "/favicon.svg" => (SVG, include_bytes!("page/favicon.svg")),
+        "/openapi.yaml" => (YAML, include_bytes!("../../docs/openapi.yaml")),
+        "/openapi-operators.yaml" => (YAML, include_bytes!("../../docs/openapi-operators.yaml")),
+        "/asyncapi.yaml" => (YAML, include_bytes!("../../docs/asyncapi.yaml")),
         _ => return problem(404, "not_found", "There is nothing at this path."),
     };
     Response::new(200)
