@@ -25,7 +25,13 @@ fn append(writer: &mut Writer, route: ChannelId) {
     let sse_head: &[&[u8]] = &[b"id: ", b"aaaaaaaa", b"-", b"12345678", b"\nevent: ", b"push", b"\ndata: "];
     writer.append(
         route,
-        black_box(&Encoded { json, sse_head, labels: &[b'l'; 24], timestamp_ms: 1_795_316_060_123 }),
+        black_box(&Encoded {
+            json,
+            sse_head,
+            labels: &[b'l'; 24],
+            timestamp_ms: 1_795_316_060_123,
+            accepted: Default::default(),
+        }),
     );
 }
 

@@ -101,7 +101,7 @@ fn somebody_unknown_gets_nothing_anywhere() {
     for path in ["/publish", "/publish/t:a", "/hooks/gitlab", "/notifications"] {
         check(&mut public, "POST", path);
     }
-    for path in ["/stats", "/metrics", "/clients", "/channels", "/log-level", "/health"] {
+    for path in ["/stats", "/metrics", "/latency", "/clients", "/channels", "/log-level", "/health"] {
         check(&mut admin, "GET", path);
     }
     for path in ["/announce", "/clear"] {

@@ -504,14 +504,21 @@ fn metrics_are_valid_and_the_same_as_the_counters() {
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
     };
     let (mut help, mut kinds, mut samples) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    let mut histograms: BTreeMap<(&str, String), Vec<(&str, f64)>> = BTreeMap::new();
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, words) = rest.split_once(' ').expect("a name and a text");
             assert!(!words.is_empty() && help.insert(name), "{line}");
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a name and a type");
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert!(kinds.insert(name, kind).is_none() && !samples.contains_key(name), "{line}");
+        } else if let Some((family, part, labels, value)) = part_of_histogram(line) {
+            assert!(
+                is_name(family) && kinds[family] == "histogram" && family.ends_with("_seconds"),
+                "{line}"
+            );
+            histograms.entry((family, labels)).or_default().push((part, value));
         } else {
             let (series, value) = line.split_once(' ').expect("a name and a value");
             let name = series.split('{').next().unwrap();
@@ -520,9 +527,17 @@ fn metrics_are_valid_and_the_same_as_the_counters() {
             assert!(samples.insert(series, value.parse::<f64>().expect("a number")).is_none(), "{line}");
         }
     }
-    let with_samples: BTreeSet<&str> =
-        samples.keys().map(|series| series.split('{').next().unwrap()).collect();
+    let with_samples: BTreeSet<&str> = samples
+        .keys()
+        .map(|series| series.split('{').next().unwrap())
+        .chain(histograms.keys().map(|(family, _)| *family))
+        .collect();
     assert_eq!(with_samples, kinds.keys().copied().collect(), "each has a sample");
+    // Over either transport, at either pace; and answers and spans.
+    assert_eq!(histograms.len(), 4 + 2, "{histograms:?}");
+    histograms.iter().for_each(|(what, parts)| check_histogram(&format!("{what:?}"), parts));
+    let answers = &histograms[&("fanfare_publish_to_answer_seconds", String::new())];
+    assert_eq!(answers.last(), Some(&("_count", 1.0)), "a batch is answered once");
     // What has labels, or is of the process, no counter says.
     let is_counted = |series: &&str| series.starts_with("fanfare_") && !series.contains('{');
     let counted = samples.keys().filter(|series| is_counted(series)).count();
@@ -572,6 +587,35 @@ fn metrics_tell_the_process_the_version_and_how_busy_each_loop_was() {
     assert!(3.0 < after("process_open_fds") && after("process_open_fds") <= after("process_max_fds"));
 }
 
+/// What a line says of a histogram: its name, which part, the labels but for the bound of a bucket, the value; a bucket's part is
+/// its bound.
+fn part_of_histogram(line: &str) -> Option<(&str, &str, String, f64)> {
+    let (name, value) = line.rsplit_once(' ')?;
+    let value = value.parse().expect("a number");
+    let (name, labels) =
+        name.split_once('{').map_or((name, ""), |(name, rest)| (name, rest.trim_end_matches('}')));
+    let (bounds, others): (Vec<&str>, Vec<&str>) =
+        labels.split(',').filter(|label| !label.is_empty()).partition(|label| label.starts_with("le="));
+    let bound = bounds.first().map(|bound| bound.trim_start_matches("le=").trim_matches('"'));
+    let (family, part) = match bound {
+        Some(bound) => (name.strip_suffix("_bucket")?, bound),
+        None => ["_sum", "_count"].into_iter().find_map(|part| Some((name.strip_suffix(part)?, part)))?,
+    };
+    Some((family, part, others.join(","), value))
+}
+
+/// Buckets ascend, in bound and in count, up to all; then come sum and count.
+fn check_histogram(what: &str, parts: &[(&str, f64)]) {
+    let [buckets @ .., ("+Inf", all), ("_sum", sum), ("_count", count)] = parts else {
+        panic!("{what}: {parts:?}");
+    };
+    assert!(all == count && 0.0 <= *sum && (*sum == 0.0) == (*count == 0.0), "{what}: {parts:?}");
+    let bounds: Vec<f64> = buckets.iter().map(|(bound, _)| bound.parse().expect("a number")).collect();
+    let counts: Vec<f64> = buckets.iter().map(|(_, count)| *count).chain([*all]).collect();
+    assert!(bounds.is_sorted_by(|low, high| low < high) && counts.is_sorted(), "{what}: {parts:?}");
+    assert!(10 < bounds.len(), "{what}: {parts:?}");
+}
+
 #[test]
 fn the_public_door_leads_to_none_of_this() {
     let server = ServerProcess::start(&[]);
@@ -580,6 +624,7 @@ fn the_public_door_leads_to_none_of_this() {
     for (method, path) in [
         ("GET", "/stats"),
         ("GET", "/metrics"),
+        ("GET", "/latency"),
         ("GET", "/clients"),
         ("DELETE", &*format!("/clients/{id}")),
         ("DELETE", "/users/alice"),
@@ -610,6 +655,7 @@ fn neither_door_leads_to_the_other_by_any_method_or_spelling() {
     let operators = [
         "/stats",
         "/metrics",
+        "/latency",
         "/clients",
         "/clients/0-0",
         "/users/alice",

@@ -43,6 +43,7 @@ const TRANSPORTS: &[(&str, &str, &str)] = &[
     ("GET", "/delivered?seq=0", ""),
     ("GET", "/stats", ""),
     ("GET", "/metrics", ""),
+    ("GET", "/latency", ""),
     ("POST", "/clear", r#"{"keep":9}"#),
 ];
 
@@ -53,7 +54,7 @@ fn outcome(
     fields: &str,
 ) -> (u16, String, String) {
     let bare_path = path.split('?').next().unwrap();
-    let is_admin = ["/stats", "/metrics", "/clear", "/announce"].contains(&bare_path);
+    let is_admin = ["/stats", "/metrics", "/latency", "/clear", "/announce"].contains(&bare_path);
     let mut http = Http::connect(if is_admin { server.admin } else { server.public });
     if path.starts_with("/ws") || (bare_path == "/api/events" && !path.contains("channel=")) {
         http.send(

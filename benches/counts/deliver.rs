@@ -62,7 +62,13 @@ fn append(batch: usize) -> usize {
     let middle = [b'm'; 140];
     let json: &[&[u8]] = &[b"{\"type\":\"event\",\"seq\":", b"12345678", &middle, b"1795316060123", b",...}"];
     let sse_head: &[&[u8]] = &[b"id: ", b"aaaaaaaa", b"-", b"12345678", b"\nevent: ", b"push", b"\ndata: "];
-    let event = Encoded { json, sse_head, labels: &[b'l'; 24], timestamp_ms: 1_795_316_060_123 };
+    let event = Encoded {
+        json,
+        sse_head,
+        labels: &[b'l'; 24],
+        timestamp_ms: 1_795_316_060_123,
+        accepted: Default::default(),
+    };
     let mut rounds = |count: usize| {
         for _ in 0..count {
             for route in &routes[..batch] {

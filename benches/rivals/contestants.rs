@@ -79,7 +79,13 @@ impl Contestant for OfLog {
         let json: &[&[u8]] = &[begin, seq, &self.middle, time, end];
         let sse_head: &[&[u8]] =
             &[b"id: ", b"aaaaaaaa", b"-", b"12345678", b"\nevent: ", b"push", b"\ndata: "];
-        let event = Encoded { json, sse_head, labels: &[b'l'; 24], timestamp_ms: 1_795_316_060_123 };
+        let event = Encoded {
+            json,
+            sse_head,
+            labels: &[b'l'; 24],
+            timestamp_ms: 1_795_316_060_123,
+            accepted: Default::default(),
+        };
         let (log, writer, routes) = (&self.log, &mut self.writer, &self.routes);
         let consume = |cursor: &mut u64| read(log, cursor);
         race(&mut self.cursors, self.frame_bytes, consume, || {

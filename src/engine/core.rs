@@ -94,7 +94,7 @@ impl Core {
     /// Submits `order` and waits for its receipt.
     pub(super) fn carry_out(&self, order: Order) -> Outcome {
         let ticket = self.hub.audience.tickets.take().ok_or(Refusal::Overloaded)?;
-        let submission = Submission { origin: Origin::in_process(ticket.token()), order };
+        let submission = Submission::new(Origin::in_process(ticket.token()), order);
         self.hub.submit(submission)?;
         self.sit(Some(&ticket));
         let backoff = Backoff::new();

@@ -49,6 +49,9 @@ impl<L: Link> EventLoop<L> {
             return;
         }
         let Some(waiting) = connection.waiting.pop_front() else { return };
+        if let Ok(Done::Published { .. }) = receipt.outcome {
+            self.handed.answer(receipt.accepted_ns);
+        }
         let seed = receipt.token ^ self.now.mono_ms << 40;
         let (mut close, mut logged) = (false, None);
         if connection.out.is_empty() {

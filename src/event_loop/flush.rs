@@ -13,9 +13,11 @@ use smallvec::SmallVec;
 
 use super::connection::{Connection, Delivery, NO_MARK, Older, Replay, Session, Speech};
 use super::fan_out::FanOut;
+use super::handed::{Handed, Marked};
 use super::render::Rendered;
 use super::{EventLoop, Link, Stage};
 use crate::counters::Traffic;
+use crate::latency::{Pace, Transport, Way};
 use crate::log::{Form, Held, Log, Names, Pass, Piece};
 use crate::reader::{Ahead, EventView, Selector, Sieve, Start, begin, select};
 use crate::words::channel::Pattern;
@@ -91,6 +93,8 @@ pub(super) struct Batch<'pass> {
     /// Where the next event after these begins, if not all fitted.
     rest: Option<u64>,
     made_from: Option<MadeFrom>,
+    /// The same events for those who measure.
+    marked: Marked,
 }
 
 impl<'pass> Batch<'pass> {
@@ -99,6 +103,7 @@ impl<'pass> Batch<'pass> {
         Batch {
             slices: Vec::with_capacity(WRITE_SLICES_MAX),
             ends: Vec::with_capacity(SWEEP_EVENTS_MAX as usize),
+            marked: Marked::roomy(SWEEP_EVENTS_MAX as usize),
             ..Batch::default()
         }
     }
@@ -111,6 +116,7 @@ impl<'pass> Batch<'pass> {
             // Of nothing: it is collected in place, and so keeps its memory.
             slices: self.slices.into_iter().map(|_| IoSlice::new(&[])).collect(),
             ends: self.ends,
+            marked: self.marked,
             ..Batch::default()
         }
     }
@@ -119,7 +125,8 @@ impl<'pass> Batch<'pass> {
         self.ends.last().map_or(0, |(_, end)| *end)
     }
 
-    /// Gathers the frames of `seqs`, as many as one write takes.
+    /// Gathers the frames of `seqs`, as many as one write takes, to be delivered that way; nothing: that is not measured. What was
+    /// written of the batch that was here before is kept in `handed`.
     fn gather(
         &mut self,
         epoch: Epoch,
@@ -127,7 +134,10 @@ impl<'pass> Batch<'pass> {
         seqs: &[u64],
         speech: Speech,
         rendered: &mut Rendered,
+        (handed, way): (&mut Handed, Option<Way>),
     ) {
+        handed.keep(&self.marked);
+        self.marked.begin(way);
         self.slices.clear();
         self.ends.clear();
         self.owned.clear();
@@ -138,8 +148,11 @@ impl<'pass> Batch<'pass> {
             let added = match is_full {
                 true => None,
                 false if speech.dialect == Dialect::Native => self.add(pass, seq, speech),
-                false => held(EventView::read(epoch, pass, seq))
-                    .map(|event| rendered.push(&mut self.owned, &event, speech)),
+                false => held(pass.slot(seq)).and_then(|slot| {
+                    let event = held(EventView::read(epoch, pass, seq))?;
+                    self.marked.push(slot.accepted);
+                    Some(rendered.push(&mut self.owned, &event, speech))
+                }),
             };
             let Some(added) = added else {
                 self.rest = Some(seq);
@@ -147,11 +160,17 @@ impl<'pass> Batch<'pass> {
             };
             self.ends.push((seq, bytes + added));
         }
+        let watched = handed.watched();
+        // Who lags behind goes at his own pace: that is no part of the span.
+        if watched != 0 && way.is_some_and(|way| way.pace == Pace::Live) {
+            self.marked.watch(self.ends.binary_search_by_key(&watched, |(seq, _)| *seq).is_ok());
+        }
     }
 
     /// Adds the frame of `seq` as the log has it; returns its length.
     fn add(&mut self, pass: &'pass Pass<'_>, seq: u64, speech: Speech) -> Option<usize> {
         let frame = held(pass.frame(seq, speech.form))?;
+        self.marked.push(frame.accepted());
         for piece in frame.pieces() {
             match self.last.and_then(|last| last.joined(piece)) {
                 Some(joined) => {
@@ -197,6 +216,15 @@ fn held<T>(answer: Held<T>) -> Option<T> {
         Held::Here(value) => Some(value),
         Held::Lapped | Held::PassFull => None,
     }
+}
+
+/// How events get to who speaks so.
+fn way_of(speech: Speech, pace: Pace) -> Way {
+    let transport = match speech.form {
+        Form::WebSocket => Transport::WebSocket,
+        Form::Sse | Form::SseUnnamed => Transport::Sse,
+    };
+    Way { transport, pace }
 }
 
 /// What a write came to.
@@ -246,6 +274,7 @@ impl<L: Link> EventLoop<L> {
         let mut batch = std::mem::take(&mut self.batch).emptied();
         let (mut next, mut kept) = (0, 0);
         let mut left = most;
+        self.handed.begin_flush();
         self.one_by_one(|this| {
             while let Some(&key) = to_flush.get(next) {
                 next += 1;
@@ -260,11 +289,15 @@ impl<L: Link> EventLoop<L> {
                 let before = connection.delivered;
                 this.handle(key);
                 this.flush_one(key, &pass, &mut batch);
+                if this.handed.wrote() {
+                    this.handed.settle(&batch.marked);
+                }
                 if is_catching_up {
                     let after = this.connections.get(key).map_or(before, |connection| connection.delivered);
                     *budget = budget.saturating_sub(CATCH_UP_LOOK_EVENTS + (after - before) as usize);
                 }
             }
+            this.handed.settle_answers();
             while 0 < left
                 && let Some(key) = this.fan_out.next_due()
             {
@@ -273,9 +306,13 @@ impl<L: Link> EventLoop<L> {
                     left -= 1;
                     this.handle(key);
                     this.flush_one(key, &pass, &mut batch);
+                    if this.handed.wrote() {
+                        this.handed.settle(&batch.marked);
+                    }
                 }
             }
         });
+        self.handed.end_flush(&batch.marked);
         to_flush.truncate(kept);
         self.batch = batch.emptied();
         self.sifted.clear();
@@ -318,13 +355,14 @@ impl<L: Link> EventLoop<L> {
         let sieve = connection.sieve();
         debug_assert_eq!(connection.is_sifting, !sieve.is_open());
         let (epoch, rendered) = (self.hub.epoch, &mut self.rendered);
+        let measured = (&mut self.handed, Some(way_of(speech, Pace::Live)));
         match only_run {
             Some(run) if !connection.is_sifting => {
                 let seqs = self.fan_out.run(run);
                 let first = seqs.partition_point(|seq| *seq < next);
                 let made_from = Some((run, first, speech, None));
                 if batch.made_from != made_from {
-                    batch.gather(epoch, pass, &seqs[first..], speech, rendered);
+                    batch.gather(epoch, pass, &seqs[first..], speech, rendered, measured);
                     batch.made_from = made_from;
                 }
             }
@@ -336,7 +374,7 @@ impl<L: Link> EventLoop<L> {
                 let first = seqs.partition_point(|seq| *seq < next);
                 let made_from = Some((run, first, speech, Some(filter)));
                 if batch.made_from != made_from {
-                    batch.gather(epoch, pass, &seqs[first..], speech, rendered);
+                    batch.gather(epoch, pass, &seqs[first..], speech, rendered, measured);
                     batch.rest = batch.rest.or(rest);
                     batch.made_from = made_from;
                 }
@@ -353,7 +391,7 @@ impl<L: Link> EventLoop<L> {
                 if let Some(rest) = rest {
                     seqs.truncate(seqs.partition_point(|seq| *seq < rest));
                 }
-                batch.gather(epoch, pass, &seqs, speech, rendered);
+                batch.gather(epoch, pass, &seqs, speech, rendered, measured);
                 batch.rest = batch.rest.or(rest);
                 self.seqs = seqs;
             }
@@ -401,6 +439,8 @@ impl<L: Link> EventLoop<L> {
         }
         let Some(connection) = self.connections.get(key) else { return };
         let from = connection.next;
+        // What it has asked for is no delivery, until it has caught up.
+        let is_measured = !connection.pace.has_asked();
         let mut seqs = std::mem::take(&mut self.seqs);
         let mut selector = Selector::new(&patterns, names, connection.sieve());
         let most = connection.speech.catch_up_events_max();
@@ -409,7 +449,7 @@ impl<L: Link> EventLoop<L> {
             Ahead::Lapped => self.skip_lost(key, &patterns, from, u64::MAX),
         };
         // The loop's own position may be behind where a gap ends.
-        self.send(key, log, &seqs, upto.max(from));
+        self.send(key, log, &seqs, upto.max(from), is_measured);
         self.seqs = seqs;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.delivery == Delivery::Lagging && connection.writable {
@@ -442,12 +482,15 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Gathers and writes `seqs` for one connection alone.
-    fn send(&mut self, key: usize, log: &Log, seqs: &[u64], upto: u64) {
+    fn send(&mut self, key: usize, log: &Log, seqs: &[u64], upto: u64, is_measured: bool) {
         let Some(speech) = self.connections.get(key).map(|connection| connection.speech) else { return };
         let pass = log.pass();
         let mut batch = std::mem::take(&mut self.batch_of_one).emptied();
-        batch.gather(self.hub.epoch, &pass, seqs, speech, &mut Rendered::default());
+        let way = Some(way_of(speech, Pace::Lagging)).filter(|_| is_measured);
+        let measured = (&mut self.handed, way);
+        batch.gather(self.hub.epoch, &pass, seqs, speech, &mut Rendered::default(), measured);
         self.write(key, &batch, upto);
+        self.handed.keep(&batch.marked);
         self.batch_of_one = batch.emptied();
     }
 
@@ -483,7 +526,7 @@ impl<L: Link> EventLoop<L> {
         };
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.next = 0;
-        self.send(key, log, &seqs, upto);
+        self.send(key, log, &seqs, upto, !replay.is_asked);
         self.seqs = seqs;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let sent_upto = std::mem::replace(&mut connection.next, position);
@@ -550,6 +593,10 @@ impl<L: Link> EventLoop<L> {
         }
         connection.writable = wrote == Wrote::All;
         let events = connection.account(batch, count, upto);
+        match wrote {
+            Wrote::All => batch.marked.wrote(),
+            Wrote::Some | Wrote::Broken => self.handed.keep_part(&batch.marked, events),
+        }
         connection.delivered += events;
         connection.sent_bytes += count as u64;
         match connection.speech.form {

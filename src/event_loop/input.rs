@@ -313,6 +313,7 @@ impl<L: Link> EventLoop<L> {
             Request::Health(which) => self.health(which),
             Request::Stats => self.stats(),
             Request::Metrics => self.metrics(),
+            Request::Latency(format) => self.latency(format),
             Request::RealtimeStats => self.realtime_stats(),
             Request::LogLevel(level) => log_level(level),
             Request::Page(path) => web::page(&path),
@@ -354,7 +355,7 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get(key) else { return Err(Refusal::Draining) };
         let token = ConnectionId::new(key, connection.generation).0;
         let origin = Origin { loop_index: self.index, token };
-        self.hub.submit(Submission { origin, order })?;
+        self.hub.submit(Submission { origin, order, accepted_ns: self.handed.turn_ns() })?;
         self.in_flight += 1;
         Ok(())
     }

@@ -20,6 +20,7 @@ mod exposition;
 mod fan_out;
 mod fault;
 mod flush;
+mod handed;
 mod history;
 mod input;
 mod life;
@@ -63,6 +64,7 @@ use connection::{Connection, Delivery, NO_MARK, Rates};
 use fan_out::{FanOut, Routed};
 use fault::Handling;
 use flush::{Batch, Sent, Sifted};
+use handed::Handed;
 use passes::Expiries;
 use recent::Recent;
 use render::Rendered;
@@ -156,6 +158,8 @@ pub struct EventLoop<L> {
     sifted: Sifted,
     /// What this turn has handed to the kernel so far.
     sent: Sent,
+    /// The same, until it is known how long that took.
+    handed: Handed,
     /// Memory of the flush, kept from turn to turn: frames for many, frames for one, and numbers of events.
     batch: Batch<'static>,
     batch_of_one: Batch<'static>,
@@ -186,6 +190,7 @@ impl<L: Link> EventLoop<L> {
             fan_out: FanOut::new(hub.log.published()),
             backlog: Backlog::new(),
             sweep_ms: now.mono_ms,
+            handed: Handed::new(Arc::clone(&hub), index),
             timers: Timers::new(now.mono_ms),
             hub,
             settings,
@@ -293,6 +298,7 @@ impl<L: Link> EventLoop<L> {
     /// One turn.
     pub fn turn(&mut self, now: Now) {
         self.now = now;
+        self.handed.begin_turn();
         self.backlog.see(self.hub.log.published(), now.mono_ms);
         self.take_receipts();
         self.take_letters();
@@ -313,6 +319,7 @@ impl<L: Link> EventLoop<L> {
         self.desk().advance_routed(self.fan_out.base());
         let behind_ms = self.backlog.age_ms(self.fan_out.base(), now.mono_ms);
         self.desk().set_behind_ms(behind_ms);
+        self.handed.look_at_span();
         self.answer_delivery_waits();
     }
 
@@ -417,6 +424,7 @@ impl<L: Link> EventLoop<L> {
         };
         if !self.fan_out.is_under_way() {
             self.sweep_ms = self.now.mono_ms;
+            self.handed.begin_sweep();
         }
         let routed = self.fan_out.route(&hub.log, &pass, &self.table, &mut mark);
         if routed == Routed::Lapped {

@@ -4,6 +4,7 @@ use super::connection::{Connection, Delivery, Session};
 use super::control::JSON;
 use super::{ConnectionId, EventLoop, Link, exposition};
 use crate::hub::Desk;
+use crate::latency;
 use crate::log::Form;
 use crate::mail::{About, Letter, Part, Question, Whom};
 use crate::session::dialect::stats::Stats;
@@ -200,9 +201,21 @@ impl<L: Link> EventLoop<L> {
             );
         }
         exposition::push(&mut text, &self.hub);
+        text += &latency::prometheus(&self.hub.latency());
         Response::new(200)
             .header("Cache-Control", "no-store")
             .body("text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
+    }
+
+    /// How long events take.
+    pub(super) fn latency(&self, format: latency::Format) -> Response {
+        let snapshot = self.hub.latency();
+        let body = match format {
+            latency::Format::Json => return json(200, latency::json(&snapshot, self.now.unix_ms)),
+            latency::Format::Hgrm => latency::hgrm(&snapshot).into_bytes(),
+            latency::Format::IntervalLog => latency::interval_log(&snapshot, self.now.unix_ms),
+        };
+        Response::new(200).header("Cache-Control", "no-store").body("text/plain; charset=utf-8", body)
     }
 
     fn gauges(&self) -> Vec<Gauge> {

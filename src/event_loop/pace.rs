@@ -42,6 +42,11 @@ impl Pace {
         self.0 |= Pace::ASKED;
     }
 
+    /// Whether it has asked for older events and has not caught up since.
+    pub(super) fn has_asked(self) -> bool {
+        self.0 & Pace::ASKED != 0
+    }
+
     /// It has caught up.
     pub(super) fn caught_up(&mut self) {
         self.0 &= !(Pace::STALLED | Pace::ASKED);
@@ -77,11 +82,11 @@ mod tests {
             assert_eq!((pace.on_slow(), pace.is_slow(), pace.count(true)), (on_slow, false, false));
             pace.asked();
             pace.stalled();
-            assert!(!pace.is_slow(), "it has asked for that");
+            assert!(!pace.is_slow() && pace.has_asked(), "it has asked for that");
             pace.overtaken();
             assert!(pace.is_slow());
             pace.caught_up();
-            assert!(!pace.is_slow());
+            assert!(!pace.is_slow() && !pace.has_asked());
             pace.stalled();
             assert!(pace.is_slow());
             pace.excused();

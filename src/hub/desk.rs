@@ -4,6 +4,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
 use crate::counters::Traffic;
+use crate::latency::Recorder;
 use crate::mail::Letter;
 use crate::sequencer::Receipt;
 use crate::sync::bell::{Bell, Waker, fence_before_ring};
@@ -22,6 +23,8 @@ pub struct Desk {
     letters: (Sender<Letter>, Receiver<Letter>),
     /// What it has sent.
     pub traffic: Traffic,
+    /// How long that took.
+    pub recorder: Recorder,
     /// Everything below this has been handed to the kernel for everybody who keeps up.
     routed: CachePadded<AtomicU64>,
     /// How old the first event was that the loop had not handed on at the end of its last turn, in milliseconds.
@@ -46,6 +49,7 @@ impl Desk {
             receipts: crossbeam_channel::bounded(receipts_max),
             letters: crossbeam_channel::unbounded(),
             traffic: Traffic::default(),
+            recorder: Recorder::default(),
             routed: CachePadded::new(AtomicU64::new(1)),
             behind_ms: AtomicU64::new(0),
             quiet: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::Hub;
 use super::desk::Desk;
+use crate::latency::Latency;
 use crate::log::{ChannelId, Writer};
 use crate::sequencer::{Sequencer, Step};
 use crate::sync::bell::fence_before_ring;
@@ -27,9 +28,16 @@ pub struct Sitter {
 
 impl Sitter {
     /// Of a hub of so many desks.
-    pub(super) fn new(writer: Writer, epoch: Epoch, limits: &Limits, desks: usize) -> Sitter {
+    pub(super) fn new(
+        writer: Writer,
+        epoch: Epoch,
+        limits: &Limits,
+        desks: usize,
+        latency: Arc<Latency>,
+    ) -> Sitter {
         let interest = (0..desks).map(|_| Interest::default()).collect();
-        Sitter { sequencer: Sequencer::new(writer, epoch, limits), step: Step::default(), interest }
+        let sequencer = Sequencer::new(writer, epoch, limits).measured(latency);
+        Sitter { sequencer, step: Step::default(), interest }
     }
 
     /// Takes what waits at `hub`, up to a bound, and publishes it; returns whether anything was taken. Nobody is told yet.

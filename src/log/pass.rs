@@ -9,6 +9,7 @@ use super::segment::{Segment, number_of};
 use super::slot::{Form, Slot, Span, Stream};
 use super::{Loaded, Log};
 use crate::wire::websocket::header_len;
+use crate::words::accepted::Accepted;
 use crate::words::labels::Labels;
 
 /// Segments that one pass may reach into.
@@ -42,10 +43,17 @@ pub enum Held<T> {
 /// The bytes of one event in one wire form, in up to four pieces to be sent one after the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'pass> {
+    accepted: Accepted,
     pieces: [Option<Piece<'pass>>; 4],
 }
 
 impl<'pass> Frame<'pass> {
+    /// When the event was accepted, and of which namespace it is.
+    #[must_use]
+    pub fn accepted(&self) -> Accepted {
+        self.accepted
+    }
+
     /// The pieces, in order.
     pub fn pieces(&self) -> impl Iterator<Item = Piece<'pass>> {
         self.pieces.into_iter().flatten()
@@ -165,18 +173,22 @@ impl<'log> Pass<'log> {
 /// unnamed form is the block without its second line.
 fn frame_of<'a>(segment: &'a Segment, slot: &Slot, form: Form) -> Frame<'a> {
     let whole = Piece { segment, stream: Stream::WebSocket, span: slot.web_socket };
+    let accepted = slot.accepted;
     if form == Form::WebSocket {
-        return Frame { pieces: [Some(whole), None, None, None] };
+        return Frame { accepted, pieces: [Some(whole), None, None, None] };
     }
     let block = Piece { segment, stream: Stream::Sse, span: slot.sse };
     let len = slot.sse.len();
     let (id_end, rest) = if form == Form::SseUnnamed { event_line(block.bytes()) } else { (0, 0) };
     let json = json_of(whole);
     if !slot.sse.is_split() {
-        return Frame { pieces: [block.cut(0, id_end), block.cut(rest, len), None, None] };
+        return Frame { accepted, pieces: [block.cut(0, id_end), block.cut(rest, len), None, None] };
     }
     let tail = len - SSE_TAIL.len();
-    Frame { pieces: [block.cut(0, id_end), block.cut(rest, tail), Some(json), block.cut(tail, len)] }
+    Frame {
+        accepted,
+        pieces: [block.cut(0, id_end), block.cut(rest, tail), Some(json), block.cut(tail, len)],
+    }
 }
 
 /// Where a block's `event:` line begins and ends.

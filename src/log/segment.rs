@@ -10,6 +10,7 @@
 use super::chunk::Chunk;
 use super::slot::{ChannelId, Slot, Span, Stream};
 use crate::sync::SharedCell;
+use crate::words::accepted::Accepted;
 
 /// Events in a segment. `seq >> SEGMENT_SHIFT` is the segment, the low bits are the slot: the number is the address.
 pub const SEGMENT_EVENTS: usize = 1 << SEGMENT_SHIFT;
@@ -43,6 +44,7 @@ impl Segment {
     pub(super) fn new() -> Segment {
         let empty = Slot {
             timestamp_ms: 0,
+            accepted: Accepted::default(),
             web_socket: Span::default(),
             sse: Span::default(),
             labels: Span::default(),

@@ -1,5 +1,7 @@
 //! What the log says of one event beside its bytes.
 
+use crate::words::accepted::Accepted;
+
 /// The number of an interned channel: dense, so that tables can be arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub u32);
@@ -92,11 +94,13 @@ impl Span {
     }
 }
 
-/// The descriptor of one event: 40 bytes.
+/// The descriptor of one event: 48 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     /// When the sequencer stamped the event, in Unix milliseconds.
     pub timestamp_ms: u64,
+    /// When it was accepted, and of which namespace it is.
+    pub accepted: Accepted,
     /// The whole WebSocket frame.
     pub web_socket: Span,
     /// The SSE block; or its head and tail only, and then its JSON is lent by the WebSocket frame.
@@ -109,7 +113,7 @@ pub struct Slot {
     pub back: u32,
 }
 
-const _: () = assert!(size_of::<Slot>() == 40, "every event costs this beside its bytes");
+const _: () = assert!(size_of::<Slot>() == 48, "every event costs this beside its bytes");
 
 impl Slot {
     /// The bytes that this event takes of the retention's byte budget.

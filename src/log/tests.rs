@@ -106,6 +106,7 @@ impl Rig {
             sse_head: &[b"", sse_head.as_bytes()],
             labels: sse_head.as_bytes(),
             timestamp_ms,
+            accepted: Default::default(),
         };
         assert_eq!(self.writer.append(route, &encoded), seq);
         self.events.push(Owned { seq, route, json, sse_head, timestamp_ms, age_from_ms: timestamp_ms });
@@ -718,7 +719,13 @@ fn a_frame_larger_than_can_be_addressed_is_refused() {
     let part = vec![b'1'; 1 << 20];
     writer.append(
         route,
-        &Encoded { json: &[&part[..]; 16], sse_head: &[b"data: "], labels: b"labels", timestamp_ms: 0 },
+        &Encoded {
+            json: &[&part[..]; 16],
+            sse_head: &[b"data: "],
+            labels: b"labels",
+            timestamp_ms: 0,
+            accepted: Default::default(),
+        },
     );
 }
 
@@ -980,7 +987,13 @@ fn write_all(mut writer: Writer, last: u64) {
         let json = told(seq, channel);
         writer.append(
             route,
-            &Encoded { json: &[&json], sse_head: &[b"data: "], labels: b"labels", timestamp_ms: 0 },
+            &Encoded {
+                json: &[&json],
+                sse_head: &[b"data: "],
+                labels: b"labels",
+                timestamp_ms: 0,
+                accepted: Default::default(),
+            },
         );
         if seq % 7 == 0 || seq == last {
             writer.publish();
@@ -1001,8 +1014,13 @@ fn blocks_are_laid_down_whole_while_somebody_reads_them() {
     let route = writer.intern(&named(0)).unwrap();
     let mut append = |seq: u64| {
         let (json, head) = (text(seq, 100), format!("id: {seq}\nevent: k\ndata: "));
-        let event =
-            Encoded { json: &[&json], sse_head: &[head.as_bytes()], labels: b"l", timestamp_ms: 1_000_000 };
+        let event = Encoded {
+            json: &[&json],
+            sse_head: &[head.as_bytes()],
+            labels: b"l",
+            timestamp_ms: 1_000_000,
+            accepted: Default::default(),
+        };
         writer.append(route, &event);
         writer.publish();
         let pass = log.pass();

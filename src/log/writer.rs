@@ -11,6 +11,7 @@ use super::slot::{ChannelId, Slot, Span, Stream};
 use super::{Log, Retention, SEGMENTS_MIN, segments_for};
 use crate::sync::{Arc, Ordering};
 use crate::wire::websocket::{HEADER_BYTES_MAX, Opcode, write_header};
+use crate::words::accepted::Accepted;
 use crate::words::channel::RouteName;
 
 /// An event ready to be written, in pieces that are copied once, into the log.
@@ -24,6 +25,8 @@ pub struct Encoded<'a> {
     pub labels: &'a [u8],
     /// Unix milliseconds.
     pub timestamp_ms: u64,
+    /// When it was accepted, and of which namespace it is: for those who measure.
+    pub accepted: Accepted,
 }
 
 /// The largest frame that an event of `json_bytes` takes, for asserting that limits fit [`FRAME_BYTES_MAX`].
@@ -170,7 +173,8 @@ impl Writer {
         // Relaxed: only this thread writes heads.
         let head = self.log.heads[route.index()].load(Ordering::Relaxed);
         let back = if head == 0 { 0 } else { u32::try_from(seq - head).unwrap_or(0) };
-        let slot = Slot { timestamp_ms: event.timestamp_ms, web_socket, sse, labels, route, back };
+        let (timestamp_ms, accepted) = (event.timestamp_ms, event.accepted);
+        let slot = Slot { timestamp_ms, accepted, web_socket, sse, labels, route, back };
         // SAFETY: S1 – `seq` is not published, and no slot is written twice.
         unsafe { segment.put_slot(seq, slot) };
         self.log.tally.note(seq, route);

@@ -110,7 +110,13 @@ mod tests {
         let route = writer
             .intern(&Route::from(&Channel::parse(channel).unwrap()))
             .expect("there is room for a channel");
-        let event = Encoded { json: &[b"{}"], sse_head: &[b"id: 1\n"], labels: &bytes, timestamp_ms: 1 };
+        let event = Encoded {
+            json: &[b"{}"],
+            sse_head: &[b"id: 1\n"],
+            labels: &bytes,
+            timestamp_ms: 1,
+            accepted: Default::default(),
+        };
         writer.append(route, &event);
         writer.publish();
     }

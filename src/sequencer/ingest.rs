@@ -15,13 +15,22 @@ pub struct Submission {
     pub origin: Origin,
     /// What is to be done.
     pub order: Order,
+    /// When whoever submits it has been told of it, in nanoseconds of the clock of measurements ([`crate::latency::Clock`]); 0: when
+    /// it is let in.
+    pub accepted_ns: u64,
 }
 
 impl Submission {
+    /// An order that is accepted when it is let in.
+    #[must_use]
+    pub fn new(origin: Origin, order: Order) -> Submission {
+        Submission { origin, order, accepted_ns: 0 }
+    }
+
     /// Events to be published together, in order; at least one.
     #[must_use]
     pub fn publish(origin: Origin, publications: SmallVec<[Publication; 1]>) -> Submission {
-        Submission { origin, order: Order::Publish { publications, idempotency: None } }
+        Submission::new(origin, Order::Publish { publications, idempotency: None })
     }
 
     /// The same, to be published once however often it is submitted with this key.
@@ -31,13 +40,13 @@ impl Submission {
         publications: SmallVec<[Publication; 1]>,
         key: IdempotencyKey,
     ) -> Submission {
-        Submission { origin, order: Order::Publish { publications, idempotency: Some(key) } }
+        Submission::new(origin, Order::Publish { publications, idempotency: Some(key) })
     }
 
     /// Old events to be cleared.
     #[must_use]
     pub fn clear(origin: Origin, before: Before) -> Submission {
-        Submission { origin, order: Order::Clear { before } }
+        Submission::new(origin, Order::Clear { before })
     }
 
     /// Bytes it takes while it waits, besides its place in the queue.
@@ -86,6 +95,8 @@ pub struct Receipt {
     pub token: u64,
     /// What was done, or why nothing was.
     pub outcome: Result<Done, Refusal>,
+    /// When the submission was accepted.
+    pub accepted_ns: u64,
 }
 
 /// The bounded queue to the sequencer.

@@ -14,7 +14,10 @@ pub use ingest::{Ingest, Origin, Receipt, Submission};
 pub use order::{Before, Done, Order, Refusal};
 pub use publication::{EventParts, Mould, Publication, WordList};
 
+use crate::latency::{Latency, Namer};
 use crate::log::{ChannelId, Encoded, Writer};
+use crate::sync::Arc;
+use crate::words::accepted::Accepted;
 use crate::words::cursor::Epoch;
 use crate::words::limits::{Limits, STEP_EVENTS_MAX, STEP_SUBMISSIONS_MAX};
 use crate::words::now::Now;
@@ -30,6 +33,8 @@ pub struct Sequencer {
     idempotency: IdempotencyWindow,
     /// The time of the last step.
     stepped: Now,
+    /// Which namespaces events are of, for those who measure.
+    namer: Namer,
 }
 
 /// What one step did.
@@ -54,7 +59,14 @@ impl Sequencer {
             routes: Vec::new(),
             idempotency,
             stepped: Now::default(),
+            namer: Namer::new(Arc::default()),
         }
+    }
+
+    /// The same, where others measure: it numbers the namespaces of `latency`, and begins the watch of spans.
+    #[must_use]
+    pub fn measured(self, latency: Arc<Latency>) -> Sequencer {
+        Sequencer { namer: Namer::new(latency), ..self }
     }
 
     /// Takes what waits in `ingest`, up to a bound, publishes it at once, and says what it did in `step` (whose old
@@ -72,18 +84,24 @@ impl Sequencer {
         while step.receipts.len() < STEP_SUBMISSIONS_MAX
             && self.writer.next() - step.first < STEP_EVENTS_MAX as u64
         {
-            let Some(Submission { origin, order }) = ingest.try_take() else { break };
+            let Some(Submission { origin, order, accepted_ns }) = ingest.try_take() else { break };
             let outcome = match order {
-                Order::Publish { publications, idempotency: None } => self.append(&publications, now.unix_ms),
+                Order::Publish { publications, idempotency: None } => {
+                    self.append(&publications, now.unix_ms, accepted_ns)
+                }
                 Order::Publish { publications, idempotency: Some(key) } => {
-                    self.append_once(&publications, &key, now.unix_ms)
+                    self.append_once(&publications, &key, now.unix_ms, accepted_ns)
                 }
                 Order::Clear { before } => Ok(self.clear(before)),
             };
-            step.receipts.push((origin, Receipt { token: origin.token, outcome }));
+            step.receipts.push((origin, Receipt { token: origin.token, outcome, accepted_ns }));
         }
         step.end = self.writer.next();
         if step.first != step.end {
+            if self.writer.log().published() == step.first {
+                // Before anybody can have sent it.
+                self.namer.latency().span.begin(step.first);
+            }
             self.writer.publish();
         }
         self.expire(now.unix_ms);
@@ -113,7 +131,12 @@ impl Sequencer {
     }
 
     /// Appends all events of a submission, or none.
-    fn append(&mut self, publications: &[Publication], now_unix_ms: u64) -> Result<Done, Refusal> {
+    fn append(
+        &mut self,
+        publications: &[Publication],
+        now_unix_ms: u64,
+        accepted_ns: u64,
+    ) -> Result<Done, Refusal> {
         self.routes.clear();
         for publication in publications {
             self.routes.push(self.writer.intern(publication.route()).map_err(|_| Refusal::ChannelsFull)?);
@@ -121,9 +144,11 @@ impl Sequencer {
         let first = self.writer.next();
         for (publication, &route) in publications.iter().zip(&self.routes) {
             self.stamp.set(self.writer.next(), now_unix_ms);
+            let accepted = Accepted::new(accepted_ns, self.namer.number_of(publication.channel()));
             publication.with_pieces(&self.stamp, |json, sse_head| {
                 let labels = publication.labels();
-                self.writer.append(route, &Encoded { json, sse_head, labels, timestamp_ms: now_unix_ms });
+                let encoded = Encoded { json, sse_head, labels, timestamp_ms: now_unix_ms, accepted };
+                self.writer.append(route, &encoded);
             });
         }
         Ok(Done::Published { first, last: self.writer.next() - 1, is_repeat: false })
@@ -135,13 +160,14 @@ impl Sequencer {
         publications: &[Publication],
         key: &IdempotencyKey,
         now_unix_ms: u64,
+        accepted_ns: u64,
     ) -> Result<Done, Refusal> {
         match self.idempotency.look_up(key) {
             Heard::Same(first, last) => return Ok(Done::Published { first, last, is_repeat: true }),
             Heard::Other => return Err(Refusal::KeyReused),
             Heard::Never => {}
         }
-        let done = self.append(publications, now_unix_ms)?;
+        let done = self.append(publications, now_unix_ms, accepted_ns)?;
         if let Done::Published { first, last, .. } = done {
             self.idempotency.remember(key, first, last);
         }

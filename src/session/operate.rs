@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::request::{Refused, Request, query, refused};
 use super::wish::time;
+use crate::latency::Format;
 use crate::mail::Whom;
 use crate::sequencer::{Before, Publication};
 use crate::wire::http::{Method, RequestHead, decode_path_segment};
@@ -20,7 +21,9 @@ use crate::words::workspace::Scope;
 #[must_use]
 pub fn allowed_methods(path: &str) -> Option<&'static str> {
     match path {
-        "/stats" | "/metrics" | "/channels" | "/clients" | "/openapi.yaml" => Some("GET, HEAD, OPTIONS"),
+        "/stats" | "/metrics" | "/latency" | "/channels" | "/clients" | "/openapi.yaml" => {
+            Some("GET, HEAD, OPTIONS")
+        }
         "/log-level" => Some("GET, HEAD, PUT, OPTIONS"),
         "/announce" | "/clear" | "/revoke" => Some("POST, OPTIONS"),
         _ if path.starts_with("/channels/") => Some("GET, HEAD, OPTIONS"),
@@ -37,6 +40,7 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
         "/metrics" => Ok(Request::Metrics),
         // Under another name: this door's is another description.
         "/openapi.yaml" => Ok(Request::Page("/openapi-operators.yaml".to_owned())),
+        "/latency" => latency(head),
         "/clients" => clients(head),
         "/channels" => channels(head, None),
         "/log-level" => log_level(head.method, body),
@@ -54,6 +58,14 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
             }
         }
     })
+}
+
+/// `GET /latency?format=`.
+fn latency(head: &RequestHead<'_>) -> Result<Request, Refused> {
+    let format = query(head)?.into_iter().find(|(name, _)| name == "format");
+    let format = format.map_or(Some(Format::default()), |(_, name)| Format::parse(&name));
+    let format = format.ok_or_else(|| refused(400, "bad_format", "format is 'json', 'hgrm' or 'hlog'."))?;
+    Ok(Request::Latency(format))
 }
 
 /// `GET /clients?sort=lag&limit=`.
@@ -231,6 +243,10 @@ mod tests {
         check("/log-level", r#"{"level":"debug"}"#, Ok("LogLevel(Some(Debug))"));
         check("/log-level", r#"{"level":"loud"}"#, Err(400));
         check("/log-level", r#"{"level":"debug","x":1}"#, Err(400));
+        check("/latency", "", Ok("Latency(Json)"));
+        check("/latency?format=hgrm", "", Ok("Latency(Hgrm)"));
+        check("/latency?format=hlog", "", Ok("Latency(IntervalLog)"));
+        check("/latency?format=xml", "", Err(400));
         check("/clients", "", Ok("Clients { limit: 1000, by_lag: false }"));
         check("/clients?limit=5&sort=lag", "", Ok("Clients { limit: 5, by_lag: true }"));
         check("/clients?sort=name", "", Err(400));

@@ -11,6 +11,7 @@ use super::settings::Settings;
 use super::submit::Submitting;
 use super::wish::{self, Wish};
 use super::{notifications, operate, submit};
+use crate::latency::Format;
 use crate::mail::Whom;
 use crate::notify;
 use crate::sequencer::{Before, IdempotencyKey, Publication};
@@ -77,6 +78,8 @@ pub enum Request {
     Stats,
     /// Counters for Prometheus.
     Metrics,
+    /// How long events take.
+    Latency(Format),
     /// Counters as the dialect `guts` has them.
     RealtimeStats,
     /// Tell everybody.
@@ -235,6 +238,7 @@ impl Request {
             Request::Announce(_) => on(&Act::Announce),
             Request::Metrics => on(&Act::Measure),
             Request::Stats
+            | Request::Latency(_)
             | Request::LogLevel(_)
             | Request::Clear(_)
             | Request::Clients { .. }

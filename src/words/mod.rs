@@ -1,5 +1,6 @@
 //! The words everything else is said in: names, cursors, kinds, labels, filters and limits. No layer is below this one.
 
+pub mod accepted;
 pub mod address;
 pub mod channel;
 pub mod cursor;

@@ -24,7 +24,13 @@ fn append(writer: &mut Writer, route: ChannelId, name: &str) {
     let json = format!("{} {name}", writer.next());
     writer.append(
         route,
-        &Encoded { json: &[json.as_bytes()], sse_head: &[b"data: "], labels: b"l", timestamp_ms: 7 },
+        &Encoded {
+            json: &[json.as_bytes()],
+            sse_head: &[b"data: "],
+            labels: b"l",
+            timestamp_ms: 7,
+            accepted: Default::default(),
+        },
     );
 }
 
