@@ -99,7 +99,13 @@ impl Admission {
     /// Connections with a place, at both doors.
     #[must_use]
     pub fn inside(&self) -> usize {
-        [&self.public, &self.admin].map(|entrance| entrance.inside.load(Ordering::Relaxed)).iter().sum()
+        self.inside_of(Door::Public) + self.inside_of(Door::Admin)
+    }
+
+    /// Connections with a place at `door`.
+    #[must_use]
+    pub fn inside_of(&self, door: Door) -> usize {
+        self.entrance(door).inside.load(Ordering::Relaxed)
     }
 
     /// Connections that were ever turned away, at both doors.

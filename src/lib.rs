@@ -4,7 +4,7 @@
 //! (what events of built-in kinds carry), [`journal`] (the process's log), [`sync`], [`log`] and [`table`] (structures), [`reader`] (cursors into the log),
 //! [`sequencer`] and [`hub`] (who writes them, and what threads share), [`latency`] (how long that takes), [`notify`] (what people are told one by one),
 //! [`session`] (what a connection says, as values), [`engine`] (all of it inside one process, without sockets),
-//! [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
+//! [`pulse`] (what operators who watch are told), [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
 
 #[cfg(not(fanfare_loom))]
 pub mod admission;
@@ -34,6 +34,7 @@ pub mod payload;
 pub mod presence;
 #[cfg(not(fanfare_loom))]
 pub mod process;
+pub mod pulse;
 #[cfg(not(fanfare_loom))]
 pub mod reader;
 #[cfg(not(fanfare_loom))]

@@ -22,6 +22,8 @@ pub enum Letter {
     },
     /// A question that every loop is asked.
     Question(Arc<Question>),
+    /// The clients that are furthest behind, for those who watch.
+    Slowest(Vec<Part>),
     /// Another policy is in force: who is connected is to be looked at anew.
     Review,
 }
@@ -35,6 +37,11 @@ pub enum About {
         limit: usize,
         /// Those that are furthest behind, and these first.
         by_lag: bool,
+    },
+    /// Which of its clients are furthest behind, at most so many.
+    Slowest {
+        /// At most so many.
+        limit: usize,
     },
     /// To disconnect somebody.
     Disconnect(Whom),

@@ -373,8 +373,11 @@ fn there_is_no_path_that_is_not_described() {
     {
         check(&public, path);
     }
-    for path in paths_in("operate.rs", "pub fn allowed_methods(") {
-        check(&operators, &path);
+    for path in paths_in("operate.rs", "pub fn allowed_methods(")
+        .iter()
+        .chain(&paths_in("request.rs", "pub const DASHBOARD_PATHS"))
+    {
+        check(&operators, path);
     }
     Source::ALL.iter().for_each(|source| check(&public, &format!("/hooks/{}", source.name())));
     assert!(35 < count, "the sources were read: {count}");

@@ -34,6 +34,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
         ]),
     ),
     ("hub", None),
+    ("pulse", Some(&["words", "journal", "sync", "latency", "log", "sequencer", "counters", "hub"])),
     ("notify", Some(&["words", "sequencer::EventParts", "sequencer::Publication"])),
     (
         "session",

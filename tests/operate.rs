@@ -654,6 +654,9 @@ fn neither_door_leads_to_the_other_by_any_method_or_spelling() {
     let server = ServerProcess::start(&[]);
     let operators = [
         "/stats",
+        "/stats/events",
+        "/dashboard",
+        "/dashboard.js",
         "/metrics",
         "/latency",
         "/clients",
@@ -664,9 +667,10 @@ fn neither_door_leads_to_the_other_by_any_method_or_spelling() {
         "/announce",
         "/clear",
     ];
+    // A page at `/`, and the client that it uses, are at either door.
     let publics = [
-        "/",
-        "/client.js",
+        "/page.js",
+        "/page.css",
         "/ws",
         "/events",
         "/v1/events",

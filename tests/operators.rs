@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "config example",
     "publish",
     "tail",
+    "top",
     "keys",
     "keys new",
     "keys api",

@@ -12,6 +12,7 @@ mod reload;
 mod serve;
 mod tail;
 mod tokens;
+mod top;
 mod units;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ const EXAMPLES: &str = "Try it:
   fanfare serve --demo                                         # then open http://127.0.0.1:8080/
   fanfare tail http://127.0.0.1:8080 'repo:**'                 # in a second terminal
   fanfare publish http://127.0.0.1:8080 repo:alice/demo push '{\"commits\":3}'
+  fanfare top http://127.0.0.1:8081                            # how it does; the same in a browser, at this address
   curl -N 'http://127.0.0.1:8080/events?channel=repo:alice/demo'
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 cannot connect, 4 refused by the server.";
@@ -51,6 +53,8 @@ enum Command {
     Publish(publish::PublishFlags),
     /// Follow channels: one JSON event a line on standard output.
     Tail(tail::TailFlags),
+    /// Watch how a server does, in the terminal.
+    Top(top::TopFlags),
     /// Make keys: for whoever signs tokens, and for programs.
     Keys(keys::KeysFlags),
     /// Print a signed token, for development.
@@ -93,6 +97,7 @@ fn carry_out(flags: Flags, settled: Settled, arguments: &[OsString]) -> anyhow::
         Command::Config(command) => config::run(&command, &settled),
         Command::Publish(flags) => publish::run(&flags),
         Command::Tail(flags) => tail::run(&flags),
+        Command::Top(flags) => top::run(&flags),
         Command::Keys(flags) => keys::run(&flags),
         Command::Token(flags) => keys::mint(&flags),
         Command::Health(flags) => health::run(&flags),

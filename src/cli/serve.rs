@@ -12,6 +12,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::Failure;
 use super::config::{Settled, faults};
 use super::edge::{EdgeFlags, check_bind};
 use super::limits::LimitFlags;

@@ -99,6 +99,8 @@ pub(super) enum Session {
     WebSocket(Listening),
     /// A stream of server-sent events: the peer has nothing more to say.
     Sse,
+    /// An operator who is told once a second how the server does, and has nothing more to say.
+    Watching,
     /// Goodbye has been said; what still arrives is thrown away.
     Closing,
     /// Lent out while its input is being read.
@@ -300,6 +302,11 @@ impl<L> Connection<L> {
         self.details.as_ref()?.principal.user()
     }
 
+    /// Whether it is somebody who was let in for longer than one request.
+    pub(super) fn stays(&self) -> bool {
+        self.delivery != Delivery::None || matches!(self.session, Session::Watching)
+    }
+
     /// What its filters let through.
     pub(super) fn sieve(&self) -> Sieve<'_> {
         Sieve { filter: self.filter.as_deref(), subscriptions: &self.subscriptions }
@@ -344,7 +351,7 @@ impl<L> Connection<L> {
                 Ping::Sent => after(clock.ping_ms, limits.pong_deadline),
                 Ping::Queued => u64::MAX,
             },
-            Session::Sse => u64::MAX,
+            Session::Sse | Session::Watching => u64::MAX,
         };
         if self.delivery == Delivery::Live && self.dialect_has_cursors() {
             deadline = deadline.min(after(clock.event_ms, limits.quiet_after));

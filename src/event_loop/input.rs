@@ -276,7 +276,7 @@ impl<L: Link> EventLoop<L> {
                 return self.order_http(key, order, false, context);
             }
             Request::Clear(before) => return self.order_http(key, Order::Clear { before }, false, context),
-            Request::WebSocket(_) | Request::Events { .. } if must_wait => problem(
+            Request::WebSocket(_) | Request::Events { .. } | Request::Watch if must_wait => problem(
                 400,
                 "pipelined_stream",
                 "A stream cannot follow requests whose answers are still due.",
@@ -297,6 +297,14 @@ impl<L: Link> EventLoop<L> {
                 let details = self.details_of(head, principal);
                 return self.open_events(key, wish, unnamed, details, context);
             }
+            Request::Watch if body.is_empty() => {
+                let details = self.details_of(head, principal);
+                match self.watch(key, details, context) {
+                    Ok(()) => return Flow::Stop,
+                    Err(refusal) => *refusal,
+                }
+            }
+            Request::Watch => problem(400, "unexpected_body", "A request for a stream has no body."),
             Request::Notifications(request) => return self.ask_notifications(key, request, context),
             Request::Clients { limit, by_lag } => {
                 return self.ask_everybody(key, About::Clients { limit, by_lag }, context);
@@ -316,6 +324,7 @@ impl<L: Link> EventLoop<L> {
             Request::Latency(format) => self.latency(format),
             Request::RealtimeStats => self.realtime_stats(),
             Request::LogLevel(level) => log_level(level),
+            Request::Page(path) if door == Door::Admin => web::dashboard(&path),
             Request::Page(path) => web::page(&path),
             Request::Options(allowed) => Response::new(204).header("Allow", allowed),
         };

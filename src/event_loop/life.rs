@@ -68,7 +68,8 @@ impl<L: Link> EventLoop<L> {
             Traffic::add(&hub.desks()[self.index].traffic.cut_stalled, 1);
             return self.remove(key);
         }
-        let is_stream = matches!(connection.session, Session::WebSocket(_) | Session::Sse);
+        let is_stream =
+            matches!(connection.session, Session::WebSocket(_) | Session::Sse | Session::Watching);
         if let Some(taken) = connection.out.taken_in_time().filter(|_| !is_stream) {
             if taken < ANSWER_BYTES_MIN {
                 return self.remove(key);
@@ -108,7 +109,7 @@ impl<L: Link> EventLoop<L> {
                     _ => {}
                 }
             }
-            Session::Sse => {}
+            Session::Sse | Session::Watching => {}
         }
         let Some(connection) = self.connections.get(key) else { return };
         // What this turn has for it goes first: a cursor must not run ahead of events that it covers.
@@ -271,7 +272,8 @@ impl<L: Link> EventLoop<L> {
                 let context = ResponseContext::LAST;
                 answer.write_to(connection.out.tail(), &context);
             }
-            Session::Http(_) | Session::Closing | Session::Taken => {}
+            // Operators are let go of when everybody else is gone.
+            Session::Http(_) | Session::Watching | Session::Closing | Session::Taken => {}
         }
         self.part(key);
     }
@@ -326,6 +328,9 @@ impl<L: Link> EventLoop<L> {
     fn end_subscriptions(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let was_stream = connection.delivery != Delivery::None;
+        if matches!(connection.session, Session::Watching) {
+            self.end_watch(key);
+        }
         if was_stream {
             self.tell_client(key, "client_disconnected");
             self.end_time(key);

@@ -29,6 +29,7 @@ mod meter;
 mod operate;
 mod pace;
 mod passes;
+mod pulse;
 mod recent;
 mod render;
 mod service;
@@ -66,6 +67,7 @@ use fault::Handling;
 use flush::{Batch, Sent, Sifted};
 use handed::Handed;
 use passes::Expiries;
+use pulse::{Slowest, Watch};
 use recent::Recent;
 use render::Rendered;
 use service::DeliveryWait;
@@ -132,6 +134,10 @@ pub struct EventLoop<L> {
     forwarded: HashMap<usize, IpAddr, foldhash::fast::RandomState>,
     /// Operators' connections.
     operators: usize,
+    /// Those of them who watch, while there are any.
+    watch: Option<Box<Watch>>,
+    /// What they were told last of this loop's clients.
+    slowest: Slowest,
     /// What the log will say of requests.
     accesses: Accesses,
     /// Requests whose answer comes from elsewhere.
@@ -215,6 +221,8 @@ impl<L: Link> EventLoop<L> {
             addresses: HashMap::default(),
             forwarded: HashMap::default(),
             operators: 0,
+            watch: None,
+            slowest: Slowest::default(),
             accesses: Accesses::default(),
             services_due: 0,
             delivery_waits: Vec::new(),
@@ -315,6 +323,9 @@ impl<L: Link> EventLoop<L> {
         if !self.expiries.is_empty() {
             self.end_times();
         }
+        if self.watch.is_some() {
+            self.tell_watchers();
+        }
         self.flush();
         self.desk().advance_routed(self.fan_out.base());
         let behind_ms = self.backlog.age_ms(self.fan_out.base(), now.mono_ms);
@@ -356,7 +367,8 @@ impl<L: Link> EventLoop<L> {
             let ahead_ms = at_unix_ms.saturating_sub(self.now.unix_ms);
             self.now.mono_ms + ahead_ms.min(EXPIRY_LOOK_MS_MAX)
         });
-        let times = [drain, expiry, self.delivery_look_ms(), self.expiries.next_ms(self.now)];
+        let watch = self.watch.as_ref().map(|watch| watch.next_ms());
+        let times = [drain, expiry, watch, self.delivery_look_ms(), self.expiries.next_ms(self.now)];
         self.timers.next_ms().into_iter().chain(times.into_iter().flatten()).min()
     }
 

@@ -20,10 +20,16 @@ impl<L: Link> EventLoop<L> {
     pub(super) fn answer_question(&mut self, question: &Question) {
         let parts = match &question.about {
             About::Clients { limit, by_lag } => self.clients(*limit, *by_lag),
+            About::Slowest { limit } => self.slowest(*limit),
             About::Disconnect(whom) => self.disconnect(whom),
             About::Revoke(whom) => vec![Part::default(); self.dismiss_revoked(whom)],
         };
         let Some(mut all) = question.answer(parts) else { return };
+        if let About::Slowest { limit } = question.about {
+            all.sort_by_key(|(lag, _)| std::cmp::Reverse(*lag));
+            all.truncate(limit);
+            return self.hub.desks()[question.asker].post(Letter::Slowest(all));
+        }
         let answer = Box::new(match &question.about {
             About::Clients { limit, by_lag } => {
                 if *by_lag {
@@ -36,7 +42,7 @@ impl<L: Link> EventLoop<L> {
             About::Disconnect(Whom::Client(_)) if all.is_empty() => {
                 crate::wire::http::problem(404, "no_such_client", "There is no client of this id.")
             }
-            About::Disconnect(_) | About::Revoke(_) => {
+            About::Disconnect(_) | About::Revoke(_) | About::Slowest { .. } => {
                 json(200, format!("{{\"disconnected\":{}}}\n", all.len()))
             }
         });
@@ -56,7 +62,7 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// How many events a client is behind what is published, whether they concern it or not.
-    fn lag_of(&self, key: usize) -> u64 {
+    pub(super) fn lag_of(&self, key: usize) -> u64 {
         self.hub.log.published().saturating_sub(self.first_unsent(key))
     }
 
@@ -65,7 +71,7 @@ impl<L: Link> EventLoop<L> {
         format!("{}-{:x}", self.index, ConnectionId::new(key, connection.generation).0)
     }
 
-    fn client_json(&self, key: usize, connection: &Connection<L>) -> String {
+    pub(super) fn client_json(&self, key: usize, connection: &Connection<L>) -> String {
         let mut out = Vec::with_capacity(256);
         let Some(details) = &connection.details else { return String::new() };
         let text = |out: &mut Vec<u8>, name: &str, value: Option<&str>| {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
-use super::connection::{Connection, Delivery};
+use super::connection::{Connection, Session};
 use super::{EventLoop, Link, Now};
 use crate::log::Form;
 use crate::mail::{About, Whom};
@@ -113,6 +113,9 @@ impl<L: Link> EventLoop<L> {
     fn dismiss(&mut self, key: usize, reason: &str) {
         let seq = self.first_unsent(key) - 1;
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if matches!(connection.session, Session::Watching) {
+            return self.part(key);
+        }
         // Its session may be lent out, to whoever reads the command that leads here.
         match connection.speech.form {
             Form::WebSocket => push_close(connection.out.tail(), NOT_AUTHENTICATED, reason),
@@ -154,6 +157,12 @@ impl<L: Link> EventLoop<L> {
         let policy = self.settings.policy.load();
         let Some(connection) = self.connections.get(key) else { return };
         let Some(details) = &connection.details else { return };
+        if matches!(connection.session, Session::Watching) {
+            if policy.authority.allow(&details.principal, &Act::Administer).is_err() {
+                self.dismiss(key, "no longer granted");
+            }
+            return;
+        }
         let is_denied = |pattern: &Pattern, own: Option<&Scope>| {
             let whole = connection.filter.as_ref().and_then(|filter| filter.scope.as_ref());
             let scope = Scope::both(whole, own).filter(|scope| *scope != Scope::None);
@@ -219,7 +228,7 @@ impl<L: Link> EventLoop<L> {
     /// Lets go of the clients of whom an operator has revoked; returns how many they are.
     pub(super) fn dismiss_revoked(&mut self, whom: &Whom) -> usize {
         let is_meant = |connection: &Connection<L>| {
-            let details = connection.details.as_ref().filter(|_| connection.delivery != Delivery::None);
+            let details = connection.details.as_ref().filter(|_| connection.stays());
             details.and_then(|details| details.principal.pass.as_deref()).is_some_and(|pass| match whom {
                 Whom::Token(id) => pass.id.as_deref() == Some(id),
                 Whom::User(user) => pass.subject.as_deref() == Some(user),
@@ -243,7 +252,7 @@ impl<L: Link> EventLoop<L> {
                 let key = next;
                 next += 1;
                 let Some(connection) = this.connections.get(key) else { continue };
-                let details = connection.details.as_ref().filter(|_| connection.delivery != Delivery::None);
+                let details = connection.details.as_ref().filter(|_| connection.stays());
                 let Some(principal) = details.map(|details| details.principal.clone()) else { continue };
                 this.handle(key);
                 match policy.authority.review(&principal, this.now.unix_ms) {

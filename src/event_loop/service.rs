@@ -90,6 +90,7 @@ impl<L: Link> EventLoop<L> {
                     Letter::Answer { token, answer } => this.answer_service(token, &answer),
                     // It is about all of them, and the other loops wait for the answer.
                     Letter::Question(question) => this.edit(|this| this.answer_question(&question)),
+                    Letter::Slowest(parts) => this.take_slowest(parts),
                     Letter::Review => this.reviewing = Some(0),
                 }
             }

@@ -40,6 +40,7 @@ pub use segment::{SEGMENT_EVENTS, SPLIT_JSON_BYTES};
 pub use slot::{ChannelId, Form, Slot, Span};
 pub use writer::{BATCH_EVENTS_MAX, Encoded, FRAME_BYTES_MAX, Writer, frame_bytes_max};
 
+use std::sync::atomic::{AtomicU64 as UnmodelledU64, AtomicUsize as UnmodelledUsize};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -86,9 +87,12 @@ pub struct Log {
     forgotten_below: AtomicU64,
     /// Which channel each of the last events was of.
     tally: Tally,
+    /// Frame bytes in the visible window, as of the last publish or eviction. It is told and nothing depends on it, so the
+    /// models need not look at it.
+    window_bytes: UnmodelledU64,
     /// Readers of SSE blocks: how many, whoever they are. Nothing depends on it but in how many pieces a block lies, so
     /// the models need not look at it.
-    block_readers: std::sync::atomic::AtomicUsize,
+    block_readers: UnmodelledUsize,
 }
 
 impl Log {
@@ -112,7 +116,8 @@ impl Log {
             names: ArcCell::new(Some(Arc::new(Names::default()))),
             forgotten_below: AtomicU64::new(0),
             tally: Tally::new(retention.events),
-            block_readers: std::sync::atomic::AtomicUsize::new(0),
+            window_bytes: UnmodelledU64::new(0),
+            block_readers: UnmodelledUsize::new(0),
         });
         let writer = Writer::new(Arc::clone(&log), retention);
         (log, writer)
@@ -196,8 +201,16 @@ impl Log {
         debug_assert_ne!(before, 0);
     }
 
-    fn has_block_readers(&self) -> bool {
-        self.block_readers.load(Ordering::Relaxed) != 0
+    /// How many read SSE blocks now.
+    #[must_use]
+    pub fn block_readers(&self) -> usize {
+        self.block_readers.load(Ordering::Relaxed)
+    }
+
+    /// Frame bytes in the visible window, as of the last publish or eviction.
+    #[must_use]
+    pub fn window_bytes(&self) -> u64 {
+        self.window_bytes.load(Ordering::Relaxed)
     }
 
     /// What lies below this may not be lent.

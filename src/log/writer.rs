@@ -148,7 +148,7 @@ impl Writer {
         let (json_bytes, head_bytes) = (total(event.json), total(event.sse_head));
         let mut header = [0; HEADER_BYTES_MAX];
         let header_len = write_header(Opcode::Text, json_bytes, &mut header);
-        let is_split = SPLIT_JSON_BYTES <= json_bytes || !self.log.has_block_readers();
+        let is_split = SPLIT_JSON_BYTES <= json_bytes || self.log.block_readers() == 0;
         let block_bytes = head_bytes + SSE_TAIL.len() + if is_split { 0 } else { json_bytes };
         // Room for everything first, so that the open segment is looked for once.
         let web_socket = self.take_span(Stream::WebSocket, header_len + json_bytes);
@@ -203,6 +203,7 @@ impl Writer {
         self.published = self.next;
         self.move_window();
         self.drop_held();
+        self.show_bytes();
         self.published
     }
 
@@ -224,6 +225,7 @@ impl Writer {
         }
         self.show_oldest(before);
         self.drop_held();
+        self.show_bytes();
         before < self.oldest
     }
 
@@ -266,6 +268,7 @@ impl Writer {
         if retired < self.retired.len() {
             self.recycle();
         }
+        self.show_bytes();
         self.oldest - oldest
     }
 
@@ -377,6 +380,12 @@ impl Writer {
         if before < self.oldest {
             self.log.oldest.store(self.oldest, OLDEST);
         }
+    }
+
+    /// Tells whoever wants to know how many bytes the window has.
+    fn show_bytes(&self) {
+        // Relaxed: only the number counts.
+        self.log.window_bytes.store(self.window_bytes as u64, Ordering::Relaxed);
     }
 
     /// Lets go of whole segments below the window while more bytes are held than may be.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::request::{Refused, Request, query, refused};
+use super::request::{DASHBOARD_PATHS, Refused, Request, query, refused};
 use super::wish::time;
 use crate::latency::Format;
 use crate::mail::Whom;
@@ -24,6 +24,8 @@ pub fn allowed_methods(path: &str) -> Option<&'static str> {
         "/stats" | "/metrics" | "/latency" | "/channels" | "/clients" | "/openapi.yaml" => {
             Some("GET, HEAD, OPTIONS")
         }
+        "/stats/events" => Some("GET, OPTIONS"),
+        path if DASHBOARD_PATHS.contains(&path) => Some("GET, HEAD, OPTIONS"),
         "/log-level" => Some("GET, HEAD, PUT, OPTIONS"),
         "/announce" | "/clear" | "/revoke" => Some("POST, OPTIONS"),
         _ if path.starts_with("/channels/") => Some("GET, HEAD, OPTIONS"),
@@ -37,6 +39,7 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
     debug_assert!(head.method != Method::Options);
     Some(match head.path {
         "/stats" => Ok(Request::Stats),
+        "/stats/events" => Ok(Request::Watch),
         "/metrics" => Ok(Request::Metrics),
         // Under another name: this door's is another description.
         "/openapi.yaml" => Ok(Request::Page("/openapi-operators.yaml".to_owned())),
@@ -239,6 +242,7 @@ mod tests {
                 Err(status) => assert_eq!(got.err(), Some(status), "{target} {body}"),
             }
         };
+        check("/stats/events", "", Ok("Watch"));
         check("/log-level", "", Ok("LogLevel(None)"));
         check("/log-level", r#"{"level":"debug"}"#, Ok("LogLevel(Some(Debug))"));
         check("/log-level", r#"{"level":"loud"}"#, Err(400));

@@ -76,6 +76,8 @@ pub enum Request {
     LogLevel(Option<Level>),
     /// Counters.
     Stats,
+    /// Counters once a second, as server-sent events.
+    Watch,
     /// Counters for Prometheus.
     Metrics,
     /// How long events take.
@@ -238,6 +240,7 @@ impl Request {
             Request::Announce(_) => on(&Act::Announce),
             Request::Metrics => on(&Act::Measure),
             Request::Stats
+            | Request::Watch
             | Request::Latency(_)
             | Request::LogLevel(_)
             | Request::Clear(_)
@@ -277,15 +280,32 @@ pub(super) fn allowed_methods(path: &str, door: Door) -> Option<&'static str> {
 const HEALTH_PATHS: &[&str] =
     &["/health", "/healthz", "/health/live", "/health/startup", "/health/ready", "/readyz"];
 
-/// Whether nothing at this path depends on who asks: health, the page, and webhooks, which prove themselves otherwise.
+/// Whether nothing at this path depends on who asks: health, the pages, and webhooks, which prove themselves otherwise.
 #[must_use]
 pub fn is_open_to_all(path: &str) -> bool {
-    HEALTH_PATHS.contains(&path) || PAGE_PATHS.contains(&path) || Source::of_path(path).is_some()
+    HEALTH_PATHS.contains(&path)
+        || PAGE_PATHS.contains(&path)
+        || DASHBOARD_PATHS.contains(&path)
+        || Source::of_path(path).is_some()
 }
 
 /// The files of the page at `/`, and the descriptions of what can be asked.
 pub const PAGE_PATHS: &[&str] =
     &["/", "/page.css", "/page.js", "/client.js", "/favicon.svg", "/openapi.yaml", "/asyncapi.yaml"];
+
+/// The files of the page that operators find at `/`.
+pub const DASHBOARD_PATHS: &[&str] = &[
+    "/",
+    "/dashboard",
+    "/dashboard.css",
+    "/dashboard.js",
+    "/charts.js",
+    "/figures.js",
+    "/history.js",
+    "/words.js",
+    "/client.js",
+    "/favicon.svg",
+];
 
 fn delivered(head: &RequestHead<'_>) -> Result<Request, Refused> {
     let (mut seq, mut patience_ms) = (None, PATIENCE_MS_DEFAULT);

@@ -8,21 +8,33 @@ const STOP_MS_MAX = 15_000;
 const SAID_LINES_MAX = 100;
 
 let server = null;
+let admin = null;
+
+/** Where operators may connect. */
+export function adminAddress() {
+  return admin;
+}
 
 /** Starts `FANFARE_BIN` at `listen` with these flags; resolves with its address. */
 export function startServer(listen, ...flags) {
   const binary = process.env.FANFARE_BIN;
   assert.ok(binary, 'FANFARE_BIN names no server binary');
-  const addresses = ['--listen', listen, '--admin-listen', '127.0.0.1:0'];
+  const anywhere = flags.includes('--admin-listen') ? [] : ['--admin-listen', '127.0.0.1:0'];
+  const addresses = ['--listen', listen, ...anywhere];
   server = spawn(binary, ['serve', ...addresses, ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
   return new Promise((resolve, reject) => {
     const said = [];
+    let address = null;
+    admin = null;
     server.on('error', reject);
     server.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said.join('\n')}`)));
     createInterface({ input: server.stderr }).on('line', (line) => {
       if (said.length < SAID_LINES_MAX) said.push(line);
+      const operators = /admin on (https?:\/\/127\.0\.0\.1:\d+)/.exec(line);
+      if (operators !== null) admin = operators[1];
       const found = /(?<!admin )listening on (https?:\/\/127\.0\.0\.1:\d+)/.exec(line);
-      if (found !== null) resolve(found[1]);
+      address = found?.[1] ?? address;
+      if (address !== null && admin !== null) resolve(address);
     });
   });
 }

@@ -1,6 +1,6 @@
 // What a program in TypeScript may write, and what it may not. This file is checked, never run.
 
-import { connect, FeedError, type Feed, type FeedItem, type Gap, type State } from 'fanfare-client';
+import { connect, FeedError, follow, type Feed, type FeedItem, type Gap, type State } from 'fanfare-client';
 
 interface Build {
   branch: string;
@@ -57,6 +57,13 @@ export async function use(): Promise<void> {
   void [seq, answer, error.code, error instanceof Error, feed.channels.length, feed.cursor, feed.state, feed.transport];
 }
 
+const figures = follow<{ pulse: number }>({ url: 'http://127.0.0.1:8081/stats/events', token: 't', silenceMs: 5000 });
+figures.on('message', ({ pulse }) => void (pulse + 1));
+figures.addEventListener('status', ({ detail: { state, attempt, delayMs } }) => void [state === 'open', attempt, delayMs]);
+figures.close();
+
+// @ts-expect-error it has no channels
+follow({ url: 'http://127.0.0.1:8081/stats/events', channels: ['t:a'] });
 // @ts-expect-error there is no such transport
 connect({ transport: 'pigeon' });
 // @ts-expect-error there is no such policy

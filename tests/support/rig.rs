@@ -43,9 +43,18 @@ impl Rig {
 
     /// A client connects from this address.
     pub(crate) fn connect_from(&mut self, peer: Option<SocketAddr>) -> Peer {
+        self.connect_at(Door::Public, peer)
+    }
+
+    /// An operator connects.
+    pub(crate) fn connect_operator(&mut self) -> Peer {
+        self.connect_at(Door::Admin, None)
+    }
+
+    fn connect_at(&mut self, door: Door, peer: Option<SocketAddr>) -> Peer {
         let wire = Rc::new(RefCell::new(Wire::default()));
         let link = MemoryLink { wire: Rc::clone(&wire), is_blind: Rc::clone(&self.is_blind), peer };
-        let id = self.event_loop.accept(Door::Public, self.now, |_| link);
+        let id = self.event_loop.accept(door, self.now, |_| link);
         Peer { wire, id }
     }
 

@@ -3,6 +3,12 @@
 /** Opens a feed. It connects at once, and again whenever it has to, until it is closed. */
 export declare function connect<Data = Json>(options: FeedOptions): Feed<Data>;
 
+/**
+ * Follows a stream of which only the newest counts, such as the figures that operators watch: no channels, no cursor.
+ * What was said while it was away is not asked for. It connects at once, and again whenever it has to.
+ */
+export declare function follow<Message = Json>(options: FollowOptions): Following<Message>;
+
 /** What the server or the connection refused. */
 export declare class FeedError extends Error {
   constructor(code: string, message: string);
@@ -45,6 +51,50 @@ export interface FeedOptions {
   silenceMs?: number;
   /** Items that an iterator holds before the feed pauses. Usually 1,024. */
   queueMax?: number;
+}
+
+/** As those of a feed. */
+export interface FollowOptions
+  extends Pick<FeedOptions, 'token' | 'signal' | 'retryBaseMs' | 'retryMaxMs' | 'stableMs' | 'silenceMs'> {
+  /** Address of the stream itself. */
+  url: string | URL;
+}
+
+/** What a followed stream fires, with the detail of each. */
+export interface FollowingEventMap<Message = Json> {
+  /** The data of one block, parsed. */
+  message: Message;
+  status: FollowingStatus;
+  error: Problem;
+}
+
+export interface FollowingStatus {
+  state: 'connecting' | 'open' | 'waiting' | 'closed';
+  /** Failures in a row. */
+  attempt: number;
+  /** Until the next try, in milliseconds; only while `waiting`. */
+  delayMs?: number;
+}
+
+export interface Following<Message = Json> extends EventTarget {
+  readonly state: FollowingStatus['state'];
+  /** Calls `listener` with every detail of this name; the returned function ends that. */
+  on<Name extends keyof FollowingEventMap>(
+    name: Name,
+    listener: (detail: FollowingEventMap<Message>[Name]) => void,
+  ): () => void;
+  addEventListener<Name extends keyof FollowingEventMap>(
+    name: Name,
+    listener: (event: CustomEvent<FollowingEventMap<Message>[Name]>) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    name: string,
+    listener: ((event: CustomEvent) => void) | EventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  /** Ends it for good. */
+  close(): void;
 }
 
 export type Transport = 'ws' | 'sse';

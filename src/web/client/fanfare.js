@@ -18,6 +18,14 @@ export function connect(options) {
   return new Feed(options);
 }
 
+/**
+ * Follows a stream of which only the newest counts, such as the figures that operators watch: it has no channels and no
+ * cursor, and what was said while it was away is not asked for. `url` is that of the stream itself.
+ */
+export function follow(options) {
+  return new Following(options);
+}
+
 /** What the server or the connection refused; `code` is stable, `message` is for people. */
 export class FeedError extends Error {
   constructor(code, message) {
@@ -538,10 +546,7 @@ class Feed extends EventTarget {
   }
 
   #wait(rest, leastMs) {
-    const { retryBaseMs, retryMaxMs } = this.#options;
-    const ceilingMs = Math.min(retryMaxMs, retryBaseMs * 2 ** (this.#attempt - 1));
-    // All of it is chance, so that a restarted server does not meet all its clients at once.
-    const delayMs = Math.min(retryMaxMs, leastMs + Math.random() * ceilingMs);
+    const delayMs = delayMsOf(this.#options, this.#attempt, leastMs);
     this.#remind(rest, 'retry', delayMs, () => this.#open());
     this.#report('waiting', { delayMs });
   }
@@ -731,6 +736,133 @@ class Feed extends EventTarget {
   }
 }
 
+/** A stream without a cursor: read by `fetch`, so that a token goes into a header, and read again when it has ended. */
+class Following extends EventTarget {
+  #options;
+  #state = 'connecting';
+  #ending = new AbortController();
+  #attempt = 0;
+  #token = null;
+  #tokenReason = 'connect';
+
+  constructor(options) {
+    super();
+    this.#options = checked(options);
+    const { signal } = options;
+    signal?.addEventListener('abort', () => this.close(), { signal: this.#ending.signal });
+    queueMicrotask(() => (signal?.aborted ? this.close() : this.#run()));
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** Calls `listener` with the detail of each event of this name, until the returned function is called. */
+  on(name, listener) {
+    const listen = ({ detail }) => listener(detail);
+    this.addEventListener(name, listen);
+    return () => this.removeEventListener(name, listen);
+  }
+
+  close() {
+    if (this.#ending.signal.aborted) return;
+    this.#ending.abort();
+    this.#report('closed');
+  }
+
+  async #run() {
+    while (!this.#ending.signal.aborted) {
+      this.#report('connecting');
+      const beganMs = performance.now();
+      const { refusal, retryMs } = await this.#read();
+      if (this.#ending.signal.aborted) return;
+      this.#attempt = performance.now() - beganMs < this.#options.stableMs ? this.#attempt + 1 : 1;
+      if (refusal?.status === 401) {
+        this.#token = null;
+        this.#tokenReason = 'unauthorized';
+      }
+      if (refusal !== null) this.#fire('error', { code: refusal.code, message: refusal.message });
+      const delayMs = delayMsOf(this.#options, this.#attempt, Math.max(retryMs, refusal?.retryAfterMs ?? 0));
+      this.#report('waiting', { delayMs });
+      await this.#rest(delayMs);
+    }
+  }
+
+  /** One connection, to its end; returns what the server has refused, and when it wants us back. */
+  async #read() {
+    const abort = new AbortController();
+    const end = () => abort.abort();
+    this.#ending.signal.addEventListener('abort', end);
+    let retryMs = 0;
+    const blocks = new BlockReader({ take: (_, data) => this.#take(data), retry: (ms) => (retryMs = ms) });
+    let silence = setTimeout(end, this.#options.silenceMs);
+    try {
+      const headers = { accept: 'text/event-stream' };
+      const token = await this.#currentToken();
+      if (token !== null) headers.authorization = `Bearer ${token}`;
+      const answer = await fetch(this.#options.url, { headers, signal: abort.signal, cache: 'no-store' });
+      const refusal = await refusalOf(answer);
+      if (refusal !== null) return { refusal, retryMs };
+      this.#report('open');
+      for await (const text of textsOf(answer)) {
+        clearTimeout(silence);
+        silence = setTimeout(end, this.#options.silenceMs);
+        blocks.push(text);
+      }
+      return { refusal: null, retryMs };
+    } catch (error) {
+      return { refusal: error instanceof FeedError ? error : null, retryMs };
+    } finally {
+      clearTimeout(silence);
+      this.#ending.signal.removeEventListener('abort', end);
+      abort.abort();
+    }
+  }
+
+  #take(data) {
+    if (data === null || this.#ending.signal.aborted) return;
+    let message;
+    try {
+      message = JSON.parse(data);
+    } catch {
+      throw new FeedError('bad_message', 'The server sent what is not JSON.');
+    }
+    this.#fire('message', message);
+  }
+
+  async #currentToken() {
+    const { token } = this.#options;
+    if (typeof token !== 'function') return token ?? null;
+    this.#token ??= (await token(this.#tokenReason)) ?? null;
+    this.#tokenReason = 'connect';
+    return this.#token;
+  }
+
+  /** A wait that the end, or the browser's word that there is a network again, cuts short. */
+  #rest(delayMs) {
+    return new Promise((resolve) => {
+      const awake = new AbortController();
+      const wake = () => {
+        clearTimeout(timer);
+        awake.abort();
+        resolve();
+      };
+      const timer = setTimeout(wake, delayMs);
+      globalThis.addEventListener?.('online', wake, { signal: awake.signal });
+      this.#ending.signal.addEventListener('abort', wake, { signal: awake.signal });
+    });
+  }
+
+  #report(state, more = {}) {
+    this.#state = state;
+    this.#fire('status', { state, attempt: this.#attempt, ...more });
+  }
+
+  #fire(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
 /** What one reader has not taken yet; the feed stops before it would hold more than `max`. */
 class ItemQueue {
   #items = [];
@@ -842,6 +974,13 @@ function checked({ url, token, transport = 'auto', onSlow, ...numbers }) {
     options[name] = value;
   }
   return options;
+}
+
+/** How long to wait before the next try, in milliseconds: `leastMs`, and a time that failures in a row make longer. */
+function delayMsOf({ retryBaseMs, retryMaxMs }, attempt, leastMs) {
+  const ceilingMs = Math.min(retryMaxMs, retryBaseMs * 2 ** (attempt - 1));
+  // All of it is chance, so that a restarted server does not meet all its clients at once.
+  return Math.min(retryMaxMs, leastMs + Math.random() * ceilingMs);
 }
 
 /** One or several, each once; an empty list becomes `empty`, if that is given. */
