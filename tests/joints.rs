@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fanfare::event_loop::{ConnectionId, EventLoop, Link, Now};
 use fanfare::hub::{Hub, Sitter};
@@ -21,9 +22,26 @@ use support::websocket::frame;
 #[derive(Default)]
 struct Wire {
     input: Vec<u8>,
+    /// The client sends no more behind that.
+    is_ended: bool,
     output: Vec<u8>,
     /// How many bytes more the server may write.
     room: usize,
+    /// How many bytes the link takes in beyond that, as an encrypted one does.
+    holds_max: usize,
+    held: Vec<u8>,
+    /// The server has said that it writes no more.
+    is_finished: bool,
+}
+
+impl Wire {
+    /// Sends on what the link holds, as far as there is room; returns how much that was.
+    fn push(&mut self) -> usize {
+        let count = self.held.len().min(self.room);
+        self.room -= count;
+        self.output.extend(self.held.drain(..count));
+        count
+    }
 }
 
 struct TestLink(Rc<RefCell<Wire>>);
@@ -32,7 +50,7 @@ impl Link for TestLink {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
         let count = wire.input.len().min(into.len());
-        if count == 0 {
+        if count == 0 && !wire.is_ended {
             return Err(ErrorKind::WouldBlock.into());
         }
         into[..count].copy_from_slice(&wire.input[..count]);
@@ -42,16 +60,28 @@ impl Link for TestLink {
 
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(wire.room).collect();
+        wire.push();
+        let most = if wire.held.is_empty() { wire.room.saturating_add(wire.holds_max) } else { 0 };
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
         if bytes.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        wire.room -= bytes.len();
-        wire.output.extend_from_slice(&bytes);
+        wire.held.extend_from_slice(&bytes);
+        wire.push();
         Ok(bytes.len())
     }
 
-    fn finish(&mut self) {}
+    fn has_unsent(&self) -> bool {
+        !self.0.borrow().held.is_empty()
+    }
+
+    fn flush(&mut self) -> usize {
+        self.0.borrow_mut().push()
+    }
+
+    fn finish(&mut self) {
+        self.0.borrow_mut().is_finished = true;
+    }
 }
 
 struct Nobody;
@@ -146,6 +176,25 @@ impl Scene {
         let text = std::str::from_utf8(&wire.output).unwrap();
         let ids = text.lines().filter_map(|line| line.strip_prefix("id: aaaaaaaa-"));
         ids.map(|id| id.parse().unwrap()).collect()
+    }
+}
+
+impl Scene {
+    /// The link takes in so much beyond what there is room for, and there is none.
+    fn hold(&mut self, holds_max: usize) {
+        let mut wire = self.wire.borrow_mut();
+        (wire.room, wire.holds_max) = (0, holds_max);
+    }
+
+    /// Time passes, beyond what the timers' wheel adds.
+    fn pass(&mut self, wait: std::time::Duration) {
+        self.now.mono_ms += wait.as_millis() as u64 + 1000;
+        self.turn();
+    }
+
+    /// Whether the connection is there, and whether the server has said that it writes no more.
+    fn standing(&self) -> (bool, bool) {
+        (self.event_loop.connections() == 1, self.wire.borrow().is_finished)
     }
 }
 
@@ -304,4 +353,88 @@ fn the_time_for_answers_ends_where_a_stream_begins() {
         scene.ask("/health");
     }
     assert_eq!(scene.event_loop.connections(), 0);
+}
+
+const LAST_REQUEST: &[u8] = b"GET /page.js HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn an_answer_that_waits_in_the_link_has_the_time_of_one_that_waits_for_it() {
+    let mut scene = Scene::new(Limits::default());
+    let (linger_max, answer_deadline) = (scene.hub.limits.linger_max, scene.hub.limits.answer_deadline);
+    scene.hold(1 << 20);
+    let request = b"GET /page.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3);
+    scene.send(&[&request, LAST_REQUEST].concat());
+    scene.pass(linger_max);
+    assert_eq!(scene.standing(), (true, false), "it is on its way");
+    for _ in 0..2 {
+        scene.take(16 << 10);
+        scene.pass(answer_deadline / 2 + linger_max);
+        assert_eq!(scene.standing(), (true, false), "it takes enough of it");
+    }
+    scene.take(usize::MAX);
+    assert_eq!(scene.standing(), (true, true), "all is out");
+    let output = String::from_utf8_lossy(&scene.wire.borrow().output).into_owned();
+    let (_, body) = output.rsplit_once("\r\n\r\n").expect("a head");
+    assert_eq!(output.matches(&format!("Content-Length: {}\r\n", body.len())).count(), 4);
+    assert_eq!(output.matches(body).count(), 4);
+    scene.pass(linger_max);
+    assert_eq!(scene.standing(), (false, true), "its moment is over");
+}
+
+#[test]
+fn who_takes_too_little_of_what_waits_in_the_link_is_gone_when_the_time_of_an_answer_is_over() {
+    let check = |holds_max: usize, taken: usize| {
+        let mut scene = Scene::new(Limits::default());
+        scene.hold(holds_max);
+        scene.send(LAST_REQUEST);
+        scene.take(taken);
+        scene.pass(scene.hub.limits.answer_deadline);
+        assert_eq!(scene.standing(), (false, false), "{taken} taken, {holds_max} in the link");
+    };
+    check(1 << 20, 0);
+    check(1 << 20, 100);
+    check(1 << 10, 100);
+}
+
+#[test]
+fn a_peer_that_closes_its_half_gets_what_waits_in_the_link() {
+    let mut scene = Scene::new(Limits::default());
+    scene.hold(1 << 20);
+    scene.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    scene.wire.borrow_mut().is_ended = true;
+    scene.event_loop.ending(scene.id);
+    scene.turn();
+    assert_eq!(scene.standing(), (true, false));
+    scene.take(usize::MAX);
+    assert_eq!(scene.standing(), (false, true));
+    assert!(scene.wire.borrow().output.ends_with(b"}\n"));
+}
+
+#[test]
+fn a_ping_in_the_link_has_not_been_asked_and_who_has_events_there_is_behind() {
+    let mut scene = Scene::new(Limits::default());
+    let (ping_every, pong_deadline) = (scene.hub.limits.ping_every, scene.hub.limits.pong_deadline);
+    scene.take(usize::MAX);
+    scene.send(HANDSHAKE.replace("t:b", "t:a").as_bytes());
+    scene.turn();
+    scene.hold(1 << 20);
+    scene.pass(ping_every);
+    scene.pass(pong_deadline);
+    assert_eq!(scene.standing(), (true, false), "it cannot answer what it has not got");
+    let lagging = |scene: &Scene| scene.hub.desks()[0].traffic.lagging.load(Ordering::Relaxed);
+    scene.take(usize::MAX);
+    assert_eq!(lagging(&scene), 0);
+    scene.hold(1 << 20);
+    scene.publish(1);
+    scene.turn();
+    assert_eq!(lagging(&scene), 1, "what it was sent is not out");
+    scene.take(usize::MAX);
+    assert_eq!(lagging(&scene), 0);
+    scene.publish(1);
+    scene.turn();
+    let output = String::from_utf8_lossy(&scene.wire.borrow().output).into_owned();
+    let seqs: Vec<bool> = [1, 2].map(|seq| output.matches(&format!("\"seq\":{seq},")).count() == 1).into();
+    assert_eq!(seqs, [true, true], "each once: {output}");
+    scene.pass(pong_deadline);
+    assert_eq!(scene.standing(), (false, false), "now it has been asked, and does not answer");
 }

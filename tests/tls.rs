@@ -244,6 +244,45 @@ fn a_goodbye_of_either_side_ends_the_conversation() {
 }
 
 #[test]
+fn who_is_turned_away_is_told_so() {
+    let check = |limits: Limits, expected: [&str; 2]| {
+        let scene = Scene::new(limits);
+        let _held = scene.subscribe();
+        for request in [None, Some("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")] {
+            let mut stream = scene.connect();
+            if let Some(request) = request {
+                stream.write_all(request.as_bytes()).expect("sent");
+            }
+            let mut answer = String::new();
+            // Without the server's goodbye this would be an error.
+            stream.read_to_string(&mut answer).expect("an answer and goodbye");
+            assert!(expected.iter().all(|expected| answer.contains(expected)), "{answer}");
+            assert!(answer.contains("\r\nRetry-After: "), "{answer}");
+        }
+    };
+    // However long a busy machine takes for a handshake.
+    let limits = Limits { linger_max: PATIENCE, ..Limits::default() };
+    check(Limits { connections_max: 1, ..limits.clone() }, ["HTTP/1.1 503 ", "connections_full"]);
+    check(Limits { connections_per_address_max: 1, ..limits }, ["HTTP/1.1 429 ", "too_many_connections"]);
+}
+
+#[test]
+fn who_is_turned_away_and_says_nothing_makes_room_for_the_next() {
+    let linger_max = Duration::from_millis(100);
+    let scene = Scene::new(Limits { connections_max: 1, linger_max, ..Limits::default() });
+    let _held = scene.subscribe();
+    // More than are told at once.
+    let _silent: Vec<TcpStream> = (0..100).map(|_| connect(scene.server.public)).collect();
+    // A busy machine may take longer for a handshake than it has time.
+    wait_until("the next is told", || {
+        let mut answer = String::new();
+        let stream = tls(scene.server.public, &scene.pair, &[]);
+        let end = stream.and_then(|mut stream| stream.read_to_string(&mut answer));
+        end.is_ok() && answer.contains("connections_full")
+    });
+}
+
+#[test]
 fn another_certificate_is_shown_to_those_who_come_later() {
     let scene = Scene::new(Limits::default());
     let mut early = scene.connect();

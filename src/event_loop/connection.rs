@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arcstr::ArcStr;
 use smallvec::SmallVec;
 
+use super::Link;
 use super::pace::Pace;
 use super::waiting::WaitingList;
 use crate::log::Form;
@@ -42,7 +43,7 @@ pub(super) struct Connection<L> {
     pub(super) waiting: WaitingList,
     /// Bytes may have arrived that were not read.
     pub(super) readable: bool,
-    /// Bytes may fit.
+    /// Bytes may fit, and none wait in the link.
     pub(super) writable: bool,
     /// It stands in the loop's list of connections to read.
     pub(super) in_input: bool,
@@ -328,6 +329,14 @@ impl<L> Connection<L> {
         !self.out.is_empty() || self.marks != NO_MARK || self.delivery == Delivery::Lagging
     }
 
+    /// Whether something happens when the link has sent everything on, or goes on waiting for that.
+    pub(super) fn waits_for_link(&self) -> bool
+    where
+        L: Link,
+    {
+        matches!(self.session, Session::Closing) || self.ping == Ping::Queued || self.link.has_unsent()
+    }
+
     /// Whether its dialect has a word for the cursor of a quiet stream, or a comment to show that it lives.
     pub(super) fn dialect_has_cursors(&self) -> bool {
         self.speech.form != Form::WebSocket
@@ -408,9 +417,28 @@ impl Outbox {
         &self.bytes[self.sent as usize..]
     }
 
-    /// The peer's time to take a part of this begins; it ends when everything is taken.
+    /// The peer's time to take a part of this begins; it ends when everything is taken. If nothing is here, it is about what
+    /// waits in the link.
     pub(super) fn begin_time(&mut self) {
         self.timed = Some(NonZeroU16::MIN);
+    }
+
+    /// Everything is taken, in the link too.
+    pub(super) fn end_time(&mut self) {
+        self.timed = None;
+    }
+
+    /// Bytes that had waited in the link were taken. They count where nothing else can: what goes from here to the link has
+    /// counted already.
+    pub(super) fn note_sent_on(&mut self, count: usize) {
+        if self.timed.is_some() && self.is_empty() {
+            self.count_taken(count);
+        }
+    }
+
+    fn count_taken(&mut self, count: usize) {
+        let counted = u16::try_from(count).unwrap_or(u16::MAX);
+        self.timed = self.timed.map(|timed| timed.saturating_add(counted));
     }
 
     /// How many bytes were taken in the time that was given, of more than 65,534 only so many; nothing if none was given.
@@ -430,15 +458,14 @@ impl Outbox {
         self.bytes.truncate((self.sent as usize).saturating_add(length));
     }
 
-    /// The first `count` bytes are gone.
-    pub(super) fn advance(&mut self, count: usize) {
+    /// The first `count` bytes are gone. `is_held`: the link has them, and the time that was given for them goes on.
+    pub(super) fn advance(&mut self, count: usize, is_held: bool) {
         // An outbox is one answer or frame larger than its bound: far from what fits.
         self.sent += count as u32;
-        let counted = u16::try_from(count).unwrap_or(u16::MAX);
-        self.timed = self.timed.map(|timed| timed.saturating_add(counted));
+        self.count_taken(count);
         debug_assert!(self.sent as usize <= self.bytes.len());
         if self.is_empty() {
-            *self = Outbox::default();
+            *self = Outbox { timed: self.timed.filter(|_| is_held), ..Outbox::default() };
         } else if self.bytes.len() / 2 < self.sent as usize {
             self.bytes.drain(..self.sent as usize);
             self.sent = 0;
@@ -457,15 +484,23 @@ mod tests {
     fn an_outbox_knows_what_was_taken_since_time_was_given() {
         let mut out = Outbox::default();
         out.tail().extend_from_slice(&[7; 100]);
-        out.advance(10);
+        out.advance(10, false);
         assert_eq!(out.taken_in_time(), None);
         out.begin_time();
-        out.advance(20);
-        out.advance(50);
+        out.advance(20, false);
+        out.advance(50, false);
         assert_eq!((out.taken_in_time(), out.len(), out.as_slice().len()), (Some(70), 20, 20));
         out.begin_time();
         assert_eq!(out.taken_in_time(), Some(0));
-        out.advance(20);
+        out.note_sent_on(1000);
+        assert_eq!(out.taken_in_time(), Some(0), "it has counted when the link took it");
+        out.advance(20, true);
+        out.note_sent_on(30);
+        assert_eq!((out.taken_in_time(), out.is_empty()), (Some(50), true), "the link has it");
+        out.end_time();
+        out.tail().extend_from_slice(&[7; 100]);
+        out.begin_time();
+        out.advance(100, false);
         assert_eq!((out.taken_in_time(), out.is_empty()), (None, true), "there is nothing more to take");
     }
 
@@ -480,13 +515,13 @@ mod tests {
         check("in its place", |outbox| outbox.push_pong(b"bcd", true), b"\x8a\x03bcd");
         check("in its place, shorter", |outbox| outbox.push_pong(b"", true), b"\x8a\x00");
         check("both", |outbox| outbox.push_pong(b"e", false), b"\x8a\x00\x8a\x01e");
-        check("one begins to go", |outbox| outbox.advance(1), b"\x00\x8a\x01e");
+        check("one begins to go", |outbox| outbox.advance(1, false), b"\x00\x8a\x01e");
         check("the other does not", |outbox| outbox.push_pong(b"f", true), b"\x00\x8a\x01f");
-        check("now it does", |outbox| outbox.advance(2), b"\x01f");
+        check("now it does", |outbox| outbox.advance(2, false), b"\x01f");
         check("so it stays", |outbox| outbox.push_pong(b"g", true), b"\x01f\x8a\x01g");
         check("a text", |outbox| outbox.tail().extend_from_slice(b"text"), b"\x01f\x8a\x01gtext");
         check("goes first", |outbox| outbox.push_pong(b"h", true), b"\x01f\x8a\x01gtext\x8a\x01h");
-        check("all is gone", |outbox| outbox.advance(12), b"");
+        check("all is gone", |outbox| outbox.advance(12, false), b"");
         check("and begins anew", |outbox| outbox.push_pong(b"i", true), b"\x8a\x01i");
     }
 

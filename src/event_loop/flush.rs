@@ -591,7 +591,7 @@ impl<L: Link> EventLoop<L> {
         if wrote == Wrote::Broken {
             return self.remove(key);
         }
-        connection.writable = wrote == Wrote::All;
+        connection.writable = wrote == Wrote::All && !connection.link.has_unsent();
         let events = connection.account(batch, count, upto);
         match wrote {
             Wrote::All => batch.marked.wrote(),
@@ -633,10 +633,13 @@ impl<L: Link> EventLoop<L> {
             self.renew_deadline(key);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let is_done = connection.out.is_empty() && matches!(connection.session, Session::Closing);
+        let is_closing = connection.out.is_empty() && matches!(connection.session, Session::Closing);
+        let is_done = is_closing && !connection.link.has_unsent();
         let may_read = connection.has_input() && !connection.is_paused(&self.hub.limits);
         if is_done {
             self.finish(key);
+        } else if is_closing {
+            self.time_answers(key);
         }
         if may_read {
             self.want_read(key);
@@ -685,7 +688,7 @@ fn write_once(link: &mut impl Link, slices: &[IoSlice<'_>]) -> io::Result<usize>
     }
 }
 
-impl<L> Connection<L> {
+impl<L: Link> Connection<L> {
     /// Whether there is, or may be, something to read.
     pub(super) fn has_input(&self) -> bool {
         self.readable || self.peer_done || !self.unread.is_empty()
@@ -695,13 +698,16 @@ impl<L> Connection<L> {
     /// Returns how many events went out whole, a cut one included.
     fn account(&mut self, batch: &Batch<'_>, count: usize, upto: u64) -> u64 {
         let from_out = count.min(self.out.len());
-        self.out.advance(from_out);
+        let is_held = self.link.has_unsent();
+        self.out.advance(from_out, is_held && matches!(self.session, Session::Closing));
         let sent = count - from_out;
         let whole = batch.ends.partition_point(|(_, end)| *end <= sent);
         let Some(&(seq, end)) = batch.ends.get(whole) else {
             // All of the batch; the batch may not be all there was.
             self.next = self.next.max(batch.rest.unwrap_or(upto));
-            if batch.rest.is_some() && self.delivery == Delivery::Live {
+            // Events that the link holds are not with the kernel, and so their stream does not keep up.
+            let is_behind = batch.rest.is_some() || (is_held && !batch.ends.is_empty());
+            if is_behind && self.delivery == Delivery::Live {
                 self.delivery = Delivery::Lagging;
             }
             return whole as u64;

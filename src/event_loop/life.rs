@@ -284,18 +284,19 @@ impl<L: Link> EventLoop<L> {
         match connection.session {
             // It may wait for our answers: to requests that are under way, or that wait for others to be answered.
             Session::Http(_) if !connection.waiting.is_empty() || connection.is_paused(&self.hub.limits) => {}
-            Session::Http(_) if !connection.out.is_empty() => self.part(key),
-            Session::Closing if !connection.out.is_empty() => {}
+            Session::Http(_) if connection.owes_bytes() => self.part(key),
+            Session::Closing if connection.owes_bytes() => {}
             _ => self.remove(key),
         }
     }
 
-    /// Closes a connection whose last words are out. Called by the flush when the outbox is empty.
+    /// Closes a connection whose last words are out. Called by the flush when the outbox is empty, and the link has sent it all.
     pub(super) fn finish(&mut self, key: usize) {
         let until_ms = self.now.mono_ms + self.hub.limits.linger_max.as_millis() as u64;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if matches!(connection.session, Session::Closing) && !connection.finished {
             connection.finished = true;
+            connection.out.end_time();
             connection.clock.until_ms = until_ms;
             connection.link.finish();
             if connection.peer_done {
@@ -368,7 +369,12 @@ pub(super) enum NoPlace {
     TooOften,
 }
 
-impl<L> Connection<L> {
+impl<L: Link> Connection<L> {
+    /// Whether some of what it was told has not reached the kernel.
+    fn owes_bytes(&self) -> bool {
+        !self.out.is_empty() || self.link.has_unsent()
+    }
+
     /// Bytes went out, or none did although there were some: keeps the books of stalling and of pings.
     pub(super) fn wrote(&mut self, some: bool, now_ms: u64) {
         let outbox: &Outbox = &self.out;
@@ -381,7 +387,7 @@ impl<L> Connection<L> {
                 self.clock.stalled_ms = now_ms.max(1);
             }
         }
-        if outbox.is_empty() && self.ping == Ping::Queued {
+        if outbox.is_empty() && self.ping == Ping::Queued && !self.link.has_unsent() {
             self.ping = Ping::Sent;
             self.clock.ping_ms = now_ms;
         }

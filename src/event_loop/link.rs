@@ -23,8 +23,16 @@ pub trait Link {
         false
     }
 
-    /// The far end takes something again: what was written and waits here goes on its way.
-    fn flush(&mut self) {}
+    /// Whether some of what was written waits here because the far end takes nothing just now. [`Link::flush`] sends it on.
+    fn has_unsent(&self) -> bool {
+        false
+    }
+
+    /// The far end takes something again: what was written and waits here goes on its way. Returns how many bytes went, as
+    /// the far end counts them.
+    fn flush(&mut self) -> usize {
+        0
+    }
 
     /// Says that nothing more will be written.
     fn finish(&mut self);

@@ -277,12 +277,13 @@ impl<L: Link> EventLoop<L> {
         }
         connection.readable |= readable;
         if writable {
-            connection.link.flush();
+            let sent = connection.link.flush();
+            connection.out.note_sent_on(sent);
         }
         if writable && !connection.writable {
             connection.writable = true;
             connection.clock.stalled_ms = 0;
-            if connection.has_output() {
+            if connection.has_output() || connection.waits_for_link() {
                 self.want_flush(key);
             }
         }

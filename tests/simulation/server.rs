@@ -148,8 +148,8 @@ impl Server {
         seat.wires.retain(|wire| wire.borrow().server_gone_ms.is_none());
         let has_edges = seat.wires.iter().any(|wire| wire.borrow().has_edge());
         let mut has_told = false;
-        for wire in &seat.wires {
-            let mut wire = wire.borrow_mut();
+        for shared in &seat.wires {
+            let mut wire = shared.borrow_mut();
             let Some(id) = wire.id else { continue };
             let is_late = context.fault(200) && (has_told || !has_edges);
             if (wire.has_edge() && !is_late) || context.fault(5) {
@@ -159,8 +159,10 @@ impl Server {
                 if is_false {
                     context.trace(|| format!("loop {index} is told of nothing, for {id:?}"));
                 }
+                // What the link holds goes on its way.
+                drop(wire);
                 event_loop.ready(id, readable, writable);
-                if std::mem::take(&mut wire.closed) {
+                if std::mem::take(&mut shared.borrow_mut().closed) {
                     event_loop.ending(id);
                 }
                 has_told = true;
@@ -182,7 +184,7 @@ impl Server {
         for wire in seat.backlog.drain(..) {
             let id = event_loop.accept(Door::Public, now, |id| {
                 wire.borrow_mut().id = Some(id);
-                SimLink { wire: Rc::clone(&wire), context: Rc::clone(&context) }
+                SimLink::new(&wire, &context, id)
             });
             context.trace(|| format!("loop {index} accepts {id:?}"));
             seat.wires.push(wire);
