@@ -20,7 +20,7 @@ use crate::words::accepted::Accepted;
 pub(super) struct Handed {
     hub: Arc<Hub>,
     index: usize,
-    /// When the turn began, and when the clock was last read, in nanoseconds.
+    /// When the turn's first publish was read, or 0; and when the clock was last read; in nanoseconds.
     turn_ns: u64,
     read_ns: u64,
     /// Connections written to since, and how many are a group.
@@ -119,13 +119,17 @@ impl Handed {
         }
     }
 
-    /// A turn begins: what is read in it is accepted now.
+    /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
-        self.turn_ns = self.hub.measure.clock.read_ns();
+        self.turn_ns = 0;
     }
 
-    /// When the turn began, in nanoseconds of the clock of measurements.
-    pub(super) fn turn_ns(&self) -> u64 {
+    /// When the first publish of this turn was read, in nanoseconds of the clock of measurements: all of them are accepted then.
+    /// Most turns have none, and do not look at the clock.
+    pub(super) fn turn_ns(&mut self) -> u64 {
+        if self.turn_ns == 0 {
+            self.turn_ns = self.hub.measure.clock.read_ns();
+        }
         self.turn_ns
     }
 

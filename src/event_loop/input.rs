@@ -364,7 +364,8 @@ impl<L: Link> EventLoop<L> {
         let Some(connection) = self.connections.get(key) else { return Err(Refusal::Draining) };
         let token = ConnectionId::new(key, connection.generation).0;
         let origin = Origin { loop_index: self.index, token };
-        self.hub.submit(Submission { origin, order, accepted_ns: self.handed.turn_ns() })?;
+        let accepted_ns = self.handed.turn_ns();
+        self.hub.submit(Submission { origin, order, accepted_ns })?;
         self.in_flight += 1;
         Ok(())
     }

@@ -100,7 +100,8 @@ impl Sequencer {
         if step.first != step.end {
             if self.writer.log().published() == step.first {
                 // Before anybody can have sent it.
-                self.namer.latency().span.begin(step.first);
+                let accepted_ns = step.receipts.last().map_or(0, |(_, receipt)| receipt.accepted_ns);
+                self.namer.latency().span.begin(step.first, accepted_ns);
             }
             self.writer.publish();
         }
