@@ -16,6 +16,8 @@ pub(crate) struct Account {
     received: u64,
     /// The end of a range that was thinned out, while what was kept of it may still come; 0 otherwise.
     thinned_to: u64,
+    /// Whether it has left, and what comes until it is back is none of its business.
+    is_away: bool,
     exceptions: Option<Box<Exceptions>>,
 }
 
@@ -24,6 +26,8 @@ pub(crate) struct Account {
 pub(crate) struct Exceptions {
     /// The gaps it was told, ascending, of which nothing will come.
     pub(crate) gaps: Vec<Gap>,
+    /// The ranges in which it was away, ascending.
+    pub(crate) absences: Vec<(u64, u64)>,
     /// The ranges that were thinned out for it, ascending.
     pub(crate) thinned: Vec<Thinned>,
     /// Ranges in which it did not get an event that others got; both ends were received.
@@ -107,6 +111,9 @@ impl Account {
     /// An event of this run arrived. `previous` is the event before it on its channel as far as others know, and
     /// `first` says that no other subscriber had it yet.
     pub(crate) fn event(&mut self, sequence: u64, previous: u64, first: bool) {
+        if self.is_away {
+            self.arrive(sequence.saturating_sub(1));
+        }
         if self.cursor < sequence {
             if self.thinned_to != 0 {
                 self.follow_thinned(sequence, previous);
@@ -131,8 +138,21 @@ impl Account {
         self.cursor = self.cursor.max(sequence);
     }
 
+    /// It leaves for a while: what comes before it is told where it stands again is none of its business.
+    pub(crate) fn leave(&mut self) {
+        self.is_away = true;
+    }
+
+    /// Whether it has left, and has not been told yet where it stands again.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away
+    }
+
     /// The server says that everything up to `sequence` is settled.
     pub(crate) fn settle(&mut self, sequence: u64) {
+        if self.is_away {
+            self.arrive(sequence);
+        }
         self.cursor = self.cursor.max(sequence);
     }
 
@@ -198,6 +218,23 @@ impl Account {
     /// What a server said cannot be understood, or contradicts itself.
     pub(crate) fn nonsense(&mut self, what: String) {
         self.fault(|faults| &mut faults.contradicted, || what);
+    }
+
+    /// It is back, and everything up to `sequence` was before.
+    #[cold]
+    fn arrive(&mut self, sequence: u64) {
+        self.is_away = false;
+        let from = self.cursor + 1;
+        if sequence < from {
+            return;
+        }
+        self.cursor = sequence;
+        let exceptions = self.exceptions.get_or_insert_default();
+        if exceptions.absences.len() < GAPS_MAX {
+            exceptions.absences.push((from, sequence));
+        } else {
+            exceptions.gaps_overflowed = true;
+        }
     }
 
     fn thin(&mut self, from: u64, to: u64, left_out: Option<u64>) {
@@ -341,6 +378,7 @@ mod tests {
         Cut,
         Settle(u64),
         Foreign(u64),
+        Leave,
     }
     use Step::*;
 
@@ -358,6 +396,7 @@ mod tests {
                 Cut => account.cut(),
                 Settle(sequence) => account.settle(sequence),
                 Foreign(sequence) => account.foreign(sequence),
+                Leave => account.leave(),
             }
         }
         account
@@ -375,6 +414,21 @@ mod tests {
             account(&[Settle(4), Event(5, 0, true), Event(9, 5, false), Settle(12), Event(14, 9, true)]);
         assert!(account.exceptions().is_none());
         assert_eq!((account.cursor(), account.received()), (14, 3));
+    }
+
+    #[test]
+    fn what_comes_while_one_is_away_is_not_missed() {
+        let absences = |steps: &[Step]| {
+            let account = account(steps);
+            let exceptions = account.exceptions().expect("exceptions");
+            assert_eq!(exceptions.faults, Faults::default(), "{steps:?}");
+            assert!(exceptions.suspicions.is_empty(), "{steps:?}");
+            exceptions.absences.clone()
+        };
+        assert_eq!(absences(&[Event(5, 0, true), Leave, Settle(9), Event(10, 9, true)]), [(6, 9)]);
+        assert_eq!(absences(&[Event(5, 0, true), Leave, Event(8, 7, true)]), [(6, 7)]);
+        assert_eq!(absences(&[Leave, Settle(3), Event(4, 3, true), Leave, Settle(6)]), [(1, 3), (5, 6)]);
+        assert!(account(&[Settle(5), Leave, Settle(5), Event(6, 5, true)]).exceptions().is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! here, and each account counts an event once: a subscriber's events are a part of the expected ones, and so all of
 //! them if there are as many
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -111,6 +112,9 @@ impl Audit {
         for (publisher, index, outcome) in record.outcomes() {
             match outcome.fate() {
                 Fate::Accepted(sequence) => {
+                    if !plan.is_wanted(publisher, index) {
+                        continue;
+                    }
                     let channel = plan.channel_of(publisher, index) as u32;
                     if numbers.insert(sequence, channel).is_some() {
                         self.shared_numbers += 1;
@@ -174,13 +178,14 @@ impl Audit {
         let mut channels = vec![Vec::new(); plan.channels.len()];
         numbers.into_iter().for_each(|(sequence, channel)| channels[channel as usize].push(sequence));
         let foreign = findings.iter().any(|one| 0 < one.tally.foreign);
-        Ledger { channels, is_complete: unanswered == 0 && !foreign }
+        // What a gap says to have matched is more where a filter would have left something out.
+        Ledger { channels, is_complete: unanswered == 0 && !foreign && plan.filter.is_none() }
     }
 
     fn judge(&mut self, plan: &Plan, ledger: &Ledger, witness: &Witness, seat: &Seat, account: &Account) {
         let nothing = Exceptions::default();
         let exceptions = account.exceptions().unwrap_or(&nothing);
-        let numbers = &ledger.channels[seat.channel as usize];
+        let numbers = &*ledger.numbers_of(plan, seat);
         self.received += account.received();
         self.faults.add(&exceptions.faults);
         let mut in_gaps = 0;
@@ -190,7 +195,7 @@ impl Audit {
             self.note_gap(ledger, seat, gap, count);
         }
         for thinned in &exceptions.thinned {
-            in_gaps += self.weigh_thinned(ledger, seat, thinned);
+            in_gaps += self.weigh_thinned(ledger, numbers, seat, thinned);
         }
         let gaps = (exceptions.gaps.len() + exceptions.thinned.len()) as u64;
         if seat.slow {
@@ -200,9 +205,10 @@ impl Audit {
             self.gaps += gaps;
             self.in_gaps += in_gaps;
         }
-        let expected = numbers.len() as u64 - in_gaps;
+        let away: u64 = exceptions.absences.iter().map(|(from, to)| count_within(numbers, *from, *to)).sum();
+        let expected = (numbers.len() as u64).saturating_sub(in_gaps + away);
         self.expected += expected;
-        if plan.verify != Verify::Full {
+        if plan.verify < Verify::Gaps {
             return;
         }
         if exceptions.gaps_overflowed {
@@ -244,10 +250,9 @@ impl Audit {
     }
 
     /// How many events of a range that was thinned out the subscriber need not have.
-    fn weigh_thinned(&mut self, ledger: &Ledger, seat: &Seat, thinned: &Thinned) -> u64 {
+    fn weigh_thinned(&mut self, ledger: &Ledger, numbers: &[u64], seat: &Seat, thinned: &Thinned) -> u64 {
         let Thinned { from, to, left_out, kept, overtaken, newest } = *thinned;
         self.sample(seat, || Gap { from, to, cause: THINNED.to_owned(), matched: left_out });
-        let numbers = &ledger.channels[seat.channel as usize];
         let missing = count_within(numbers, from, to).saturating_sub(kept);
         let Some(left_out) = left_out.filter(|_| ledger.is_complete) else { return missing };
         let told = left_out + overtaken;
@@ -293,6 +298,19 @@ struct Ledger {
     is_complete: bool,
 }
 
+impl Ledger {
+    /// The numbers of all events that a subscriber takes, ascending.
+    fn numbers_of(&self, plan: &Plan, seat: &Seat) -> Cow<'_, [u64]> {
+        if plan.subscriptions == 1 {
+            return Cow::Borrowed(&self.channels[seat.channel as usize]);
+        }
+        let mut numbers: Vec<u64> =
+            plan.channels_of(seat).flat_map(|channel| &self.channels[channel]).copied().collect();
+        numbers.sort_unstable();
+        Cow::Owned(numbers)
+    }
+}
+
 fn count_within(numbers: &[u64], from: u64, to: u64) -> u64 {
     let start = numbers.partition_point(|number| *number < from);
     let end = numbers.partition_point(|number| *number <= to);
@@ -305,8 +323,9 @@ fn name_lost(numbers: &[u64], witness: &Witness, account: &Account, exceptions: 
     let told = |number: u64| {
         let mut gaps = exceptions.gaps.iter().map(|gap| (gap.from, gap.to));
         let mut thinned = exceptions.thinned.iter().map(|thinned| (thinned.from, thinned.to));
+        let mut absences = exceptions.absences.iter().copied();
         let holds = |(from, to): (u64, u64)| (from..=to).contains(&number);
-        gaps.any(holds) || thinned.any(holds)
+        gaps.any(holds) || thinned.any(holds) || absences.any(holds)
     };
     let skipped = |number: u64| exceptions.suspicions.iter().any(|(a, b)| *a < number && number < *b);
     let is_lost = |number: &&u64| {
@@ -389,6 +408,9 @@ mod tests {
             measured: None,
             closed: 0,
             churned: 0,
+            replaced: 0,
+            stormed: 0,
+            refusals: BTreeMap::new(),
             abandoned: Vec::new(),
             open: 1,
         }

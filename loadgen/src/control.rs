@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crate::histogram::Latency;
 use crate::publishing::Published;
 use crate::worker::Findings;
 
@@ -16,6 +17,8 @@ pub(crate) enum Command {
     },
     /// Publishing has ended with these last events, one per channel; say when all subscribers have settled theirs.
     Drain(Arc<[u64]>),
+    /// Tell the end-to-end latencies since the last time.
+    Sample,
     /// Close everything and hand the findings over.
     Stop,
 }
@@ -31,6 +34,8 @@ pub(crate) enum Report {
     Failed(String),
     /// Publishing has ended.
     Published(Box<Published>),
+    /// The end-to-end latencies of one loop since the last time.
+    Sampled(Box<Latency>),
     /// All subscribers of one loop have settled their last event.
     Drained,
     /// One loop has ended.

@@ -3,13 +3,23 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::compare::CompareFlags;
 use crate::counting::CountFlags;
-use crate::options::{Interval, OnSlow, Rate, Size, SourceRange, Transports, Verify, Via};
+use crate::doctor::DoctorFlags;
+use crate::load::arrival::Arrival;
+use crate::load::share::{Share, Slow, Storm};
+use crate::load::size::Size;
+use crate::load::skew::Skew;
+use crate::load::stages::Stages;
+use crate::objective::Objective;
+use crate::options::{Interval, OnSlow, Rate, SourceRange, Transports, Verify, Via};
+use crate::search::SearchFlags;
+use crate::shell::{CompletionsFlags, ManFlags};
 use crate::side_by_side::options::SideBySideFlags;
 use crate::target::Target;
+use crate::tls::Trust;
 
 /// Drives a Fanfare server with load and tells latency one can trust.
 #[derive(Debug, Parser)]
@@ -26,6 +36,20 @@ pub(crate) enum Command {
     /// Publish and subscribe at once; measure, and check that every subscriber got everything, once, in order
     #[command(long_about = ABOUT_RUN, after_long_help = AFTER_RUN, args_override_self = true)]
     Run(Box<RunFlags>),
+    /// Subscribe only; latencies are measured where the payloads are those of another loadgen on this host
+    #[command(long_about = ABOUT_SUB, after_long_help = AFTER_SUB, args_override_self = true)]
+    Sub(Box<RunFlags>),
+    /// Publish only
+    #[command(long_about = ABOUT_PUB, after_long_help = AFTER_PUB, args_override_self = true)]
+    Pub(Box<RunFlags>),
+    /// Connect at a rate, however the server fares, and hold the connections
+    #[command(long_about = ABOUT_CONNECT, after_long_help = AFTER_CONNECT, args_override_self = true)]
+    Connect(Box<RunFlags>),
+    /// Find the highest rate that holds the objectives
+    #[command(long_about = ABOUT_SEARCH, after_long_help = AFTER_SEARCH, args_override_self = true)]
+    Search(Box<SearchFlags>),
+    /// Look at what this machine and the server allow, and say what to change
+    Doctor(DoctorFlags),
     /// Publish real events one by one, for demonstrations and for a server to have something to show
     #[command(long_about = ABOUT_REPLAY, after_long_help = AFTER_REPLAY, args_override_self = true)]
     Replay(ReplayFlags),
@@ -41,12 +65,78 @@ pub(crate) enum Command {
     /// Serve as little as fan-out can be: the kernel's sends and next to nothing else, to put beside a server
     #[command(long_about = ABOUT_FLOOR, args_override_self = true)]
     Floor(FloorFlags),
+    /// Print what makes a shell complete this program's words
+    Completions(CompletionsFlags),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(ManFlags),
 }
+
+/// The command line, where commands that are a part of `run` have only their part of its options.
+pub(crate) fn command() -> clap::Command {
+    let without = |command: clap::Command, names: &[&'static str]| {
+        names.iter().fold(command, |command, name| command.mut_arg(*name, |arg| arg.hide(true)))
+    };
+    Flags::command()
+        .mut_subcommand("pub", |command| {
+            let command = command.mut_arg("connections", |arg| arg.default_value("0"));
+            without(command, SUBSCRIBING).mut_arg("connections", |arg| arg.hide(true))
+        })
+        .mut_subcommand("sub", |command| without(command, PUBLISHING))
+        .mut_subcommand("connect", |command| {
+            without(
+                without(command, PUBLISHING),
+                &["slow", "on_slow", "resume_churn", "churn", "reconnect", "verify"],
+            )
+        })
+        .mut_subcommand("search", |command| {
+            without(command, &["hold", "rate", "stages"])
+                .mut_arg("duration", |arg| arg.default_value("5s"))
+                .mut_arg("warmup", |arg| arg.default_value("1s"))
+        })
+}
+
+/// The name of channels that takes that of the profile's, if there is one.
+pub(crate) const CHANNEL_DEFAULT: &str = "bench:{i}";
+
+/// Options that say nothing where nobody subscribes.
+const SUBSCRIBING: &[&str] = &[
+    "transport",
+    "connect_rate",
+    "subscriber_tokens",
+    "hold",
+    "subs_per_conn",
+    "slow",
+    "on_slow",
+    "resume_churn",
+    "churn",
+    "reconnect",
+    "threads",
+    "source_ip",
+    "verify",
+];
+/// Options that say nothing where nobody publishes.
+const PUBLISHING: &[&str] = &[
+    "publishers",
+    "rate",
+    "arrival",
+    "stages",
+    "outstanding",
+    "messages",
+    "warmup",
+    "size",
+    "hold",
+    "skew",
+    "publish_via",
+    "batch",
+    "seed",
+    "drain",
+    "slo_abort_after",
+];
 
 /// What both subcommands need to reach the server.
 #[derive(Debug, Args)]
 pub(crate) struct TargetFlags {
-    /// The server: http://HOST:PORT or ws://HOST:PORT
+    /// The server: http://HOST:PORT or ws://HOST:PORT, or https:// or wss:// where it is encrypted
     pub(crate) url: String,
     /// Bearer token, sent with every request
     #[arg(long, env = "LOADGEN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -54,13 +144,19 @@ pub(crate) struct TargetFlags {
     /// File with the bearer token, which others cannot see as they can a command line
     #[arg(long, env = "LOADGEN_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
     pub(crate) token_file: Option<PathBuf>,
+    /// File with certificates in PEM to trust in place of the system's
+    #[arg(long, env = "LOADGEN_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Trust every certificate
+    #[arg(long, env = "LOADGEN_INSECURE", conflicts_with = "ca")]
+    pub(crate) insecure: bool,
 }
 
 impl TargetFlags {
     /// The server, and what it takes to be let in.
     ///
     /// # Errors
-    /// As [`Target::parse`], and when the file cannot be read.
+    /// As [`Target::parse_any`], and when the file cannot be read.
     pub(crate) fn target(&self) -> Result<Target, String> {
         let token = match &self.token_file {
             None => self.token.clone(),
@@ -70,7 +166,12 @@ impl TargetFlags {
                 Some(text.trim().to_owned())
             }
         };
-        Target::parse(&self.url, token)
+        let trust = match &self.ca {
+            _ if self.insecure => Trust::Anybody,
+            Some(path) => Trust::File(path.clone()),
+            None => Trust::System,
+        };
+        Target::parse_any(&self.url, token, &trust)
     }
 }
 
@@ -93,6 +194,9 @@ pub(crate) struct RunFlags {
     /// How subscribers connect: ws, sse, or shares such as ws:80,sse:20
     #[arg(long, env = "LOADGEN_TRANSPORT", value_name = "MIX", default_value = "ws", help_heading = "Load")]
     pub(crate) transport: Transports,
+    /// File with a bearer token a line; subscribers show them in turn, publishers do not
+    #[arg(long, env = "LOADGEN_SUBSCRIBER_TOKENS", value_name = "FILE", help_heading = "Load")]
+    pub(crate) subscriber_tokens: Option<PathBuf>,
     /// How fast subscribers connect, all together
     #[arg(
         long,
@@ -113,15 +217,30 @@ pub(crate) struct RunFlags {
     )]
     pub(crate) publishers: u32,
     /// Events per second of all publishers together (k and M are understood); 0 or max saturates the server
+    /// [default: 100/s]
+    #[arg(short = 'R', long, env = "LOADGEN_RATE", value_name = "RATE", help_heading = "Load")]
+    pub(crate) rate: Option<Rate>,
+    /// When events are due: evenly (constant), by chance (poisson), N at once every so often (burst:N@TIME, in place of a
+    /// rate), or each when one of a publisher's N unanswered ones is answered (closed:N), which hides what a server's
+    /// stalls cost
     #[arg(
-        short = 'R',
         long,
-        env = "LOADGEN_RATE",
-        value_name = "RATE",
-        default_value = "100/s",
+        env = "LOADGEN_ARRIVAL",
+        value_name = "HOW",
+        default_value = "constant",
         help_heading = "Load"
     )]
-    pub(crate) rate: Rate,
+    pub(crate) arrival: Arrival,
+    /// Rates that change, such as 100:10s,1k:30s,0:10s: each stage ramps from the rate before to its own, the first holds
+    /// it; in place of a rate and a duration. The warm-up goes before, at the first rate
+    #[arg(
+        long,
+        env = "LOADGEN_STAGES",
+        value_name = "RATE:TIME,…",
+        conflicts_with = "rate",
+        help_heading = "Load"
+    )]
+    pub(crate) stages: Option<Stages>,
     /// At saturation: unanswered requests per publisher
     #[arg(long, env = "LOADGEN_OUTSTANDING", value_name = "N", default_value_t = 64, help_heading = "Load")]
     pub(crate) outstanding: u32,
@@ -141,13 +260,13 @@ pub(crate) struct RunFlags {
     /// Time before the measured part: published and verified, but not in the figures
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "2s", help_heading = "Load")]
     pub(crate) warmup: Interval,
-    /// Bytes of an event's data (48 or so are the least); corpus = real webhook payloads, projection = their
-    /// list members only
+    /// Bytes of an event's data (48 or so are the least): 256, any between 64..4KiB, or lognormal:MEDIAN,DEVIATION;
+    /// corpus = real webhook payloads, projection = their list members only
     #[arg(
         short,
         long,
         env = "LOADGEN_SIZE",
-        value_name = "BYTES|corpus|projection",
+        value_name = "SIZE",
         default_value = "256",
         help_heading = "Load"
     )]
@@ -156,7 +275,36 @@ pub(crate) struct RunFlags {
     #[arg(long, env = "LOADGEN_HOLD", help_heading = "Load")]
     pub(crate) hold: bool,
 
-    /// Number of channels; each subscriber takes one, events go round all
+    /// What the server speaks: fanfare, raw-ws, sse, nchan, mercure, pusher, centrifugo, durable-streams, or a profile's
+    /// file as in benches/side-by-side. All but the first take one publisher, over HTTP
+    #[arg(
+        long,
+        env = "LOADGEN_PROTOCOL",
+        value_name = "NAME|FILE",
+        default_value = "fanfare",
+        help_heading = "Protocol"
+    )]
+    pub(crate) protocol: String,
+    /// Of such a protocol: the path that subscribers ask for; {channel} is the channel's name, here and below
+    #[arg(long, env = "LOADGEN_SUBSCRIBE_PATH", value_name = "PATH", help_heading = "Protocol")]
+    pub(crate) subscribe_path: Option<String>,
+    /// The text that subscribers send on their WebSocket
+    #[arg(long, env = "LOADGEN_SUBSCRIBE_SEND", value_name = "TEXT", help_heading = "Protocol")]
+    pub(crate) subscribe_send: Option<String>,
+    /// What the text contains that confirms a subscription
+    #[arg(long, env = "LOADGEN_SUBSCRIBE_CONFIRM", value_name = "TEXT", help_heading = "Protocol")]
+    pub(crate) subscribe_confirm: Option<String>,
+    /// The path that events are posted to
+    #[arg(long, env = "LOADGEN_PUBLISH_PATH", value_name = "PATH", help_heading = "Protocol")]
+    pub(crate) publish_path: Option<String>,
+    /// The body of such a request; {body} is the event (letters, digits and -), {n} its number
+    #[arg(long, env = "LOADGEN_PUBLISH_BODY", value_name = "TEXT", help_heading = "Protocol")]
+    pub(crate) publish_body: Option<String>,
+    /// A header line of such a request, in place of the profile's. Repeatable
+    #[arg(long = "publish-header", value_name = "NAME: VALUE", help_heading = "Protocol")]
+    pub(crate) publish_headers: Vec<String>,
+
+    /// Number of channels; each subscriber takes --subs-per-conn of them, events go round all
     #[arg(long, env = "LOADGEN_CHANNELS", value_name = "N", default_value_t = 1, help_heading = "Shape")]
     pub(crate) channels: u32,
     /// Name of a channel; {i} is its number
@@ -164,10 +312,25 @@ pub(crate) struct RunFlags {
         long,
         env = "LOADGEN_CHANNEL",
         value_name = "NAME",
-        default_value = "bench:{i}",
+        default_value = CHANNEL_DEFAULT,
         help_heading = "Shape"
     )]
     pub(crate) channel: String,
+    /// Events go to channels by chance and not in turn, to the one of rank n as often as 1/n to the power of S: zipf:S
+    #[arg(long, env = "LOADGEN_SKEW", value_name = "zipf:S", help_heading = "Shape")]
+    pub(crate) skew: Option<Skew>,
+    /// Channels that each subscriber takes
+    #[arg(
+        long,
+        env = "LOADGEN_SUBS_PER_CONN",
+        value_name = "K",
+        default_value_t = 1,
+        help_heading = "Shape"
+    )]
+    pub(crate) subs_per_conn: u32,
+    /// Subscribers filter by a tag that so many of the events have, chosen by chance; they must get these and no others
+    #[arg(long, env = "LOADGEN_FILTER", value_name = "SHARE%", help_heading = "Shape")]
+    pub(crate) filter: Option<Share>,
     /// How publishers publish: http (pipelined POST) or ws
     #[arg(
         long,
@@ -180,19 +343,32 @@ pub(crate) struct RunFlags {
     /// Events per request, as one atomic batch (http only)
     #[arg(long, env = "LOADGEN_BATCH", value_name = "N", default_value_t = 1, help_heading = "Shape")]
     pub(crate) batch: u32,
-    /// Chooses which payload comes when
+    /// Chooses all that is left to chance: payloads, sizes, times, channels; the same seed makes the same events
     #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value_t = 42, help_heading = "Shape")]
     pub(crate) seed: u64,
-    /// Of the subscribers, how many stop reading for the measured part and then read on; they are told of gaps
-    /// and reported apart
-    #[arg(long, env = "LOADGEN_SLOW", value_name = "N", default_value_t = 0, help_heading = "Shape")]
-    pub(crate) slow: u32,
+    /// Of the subscribers, how many (100, 5%) read slowly for the measured part (5%:10KB/s each, or not at all) and then
+    /// read on; they are told of gaps and reported apart. What the kernels hold for them comes on top
+    #[arg(
+        long,
+        env = "LOADGEN_SLOW",
+        value_name = "N|SHARE%[:BYTES/s]",
+        default_value = "0",
+        help_heading = "Shape"
+    )]
+    pub(crate) slow: Slow,
     /// What subscribers ask the server to do when they are slow: gap, latest or close; as the server is set unless given
     #[arg(long, env = "LOADGEN_ON_SLOW", value_name = "gap|latest|close", help_heading = "Shape")]
     pub(crate) on_slow: Option<OnSlow>,
     /// Subscribers per second that are cut off and resume by cursor, each time over the other transport
     #[arg(long, env = "LOADGEN_RESUME_CHURN", value_name = "RATE", help_heading = "Shape")]
     pub(crate) resume_churn: Option<Rate>,
+    /// Subscribers per second that leave, and come back as strangers: without a cursor, so that they have missed what
+    /// there was in between
+    #[arg(long, env = "LOADGEN_CHURN", value_name = "RATE", help_heading = "Shape")]
+    pub(crate) churn: Option<Rate>,
+    /// Cut so many subscribers off at once, so long after the start of the measured part; they resume by cursor
+    #[arg(long, env = "LOADGEN_RECONNECT", value_name = "storm:SHARE%@TIME", help_heading = "Shape")]
+    pub(crate) reconnect: Option<Storm>,
 
     /// Loops that drive the subscribers, one thread each; the publishers have one more
     #[arg(
@@ -208,15 +384,48 @@ pub(crate) struct RunFlags {
     #[arg(long, env = "LOADGEN_SOURCE_IP", value_name = "FROM[..TO]", help_heading = "Machine")]
     pub(crate) source_ip: Option<SourceRange>,
 
-    /// What subscribers check: nothing, the order, or order, content and completeness
+    /// The server's process, if it runs here: what it costs is told
+    #[arg(long, env = "LOADGEN_PID", value_name = "PID", help_heading = "Machine")]
+    pub(crate) pid: Option<u32>,
+    /// Where the server tells its process_cpu_seconds_total and process_resident_memory_bytes, such as
+    /// http://127.0.0.1:8081/metrics: what it costs is told
+    #[arg(
+        long,
+        env = "LOADGEN_METRICS",
+        value_name = "URL",
+        conflicts_with = "pid",
+        help_heading = "Machine"
+    )]
+    pub(crate) metrics: Option<String>,
+
+    /// What subscribers check: nothing, the order, order and completeness (gaps), or the content of each delivery too
     #[arg(
         long,
         env = "LOADGEN_VERIFY",
-        value_name = "none|order|full",
+        value_name = "none|order|gaps|full",
         default_value = "full",
         help_heading = "Check"
     )]
     pub(crate) verify: Verify,
+    /// What the run must reach, such as p99<5ms, ack.p99.9<20ms, reach==1, rate>=100k/s; exit code 99 if it does not.
+    /// Repeatable
+    #[arg(
+        long = "slo",
+        env = "LOADGEN_SLO",
+        value_name = "OBJECTIVE",
+        value_delimiter = ',',
+        help_heading = "Check"
+    )]
+    pub(crate) objectives: Vec<Objective>,
+    /// End the run when an objective about the end-to-end latency or the rate has been missed for so long, second by second
+    #[arg(
+        long,
+        env = "LOADGEN_SLO_ABORT_AFTER",
+        value_name = "TIME",
+        requires = "objectives",
+        help_heading = "Check"
+    )]
+    pub(crate) slo_abort_after: Option<Interval>,
     /// How long the last events may take to arrive once publishing has ended
     #[arg(long, env = "LOADGEN_DRAIN", value_name = "TIME", default_value = "10s", help_heading = "Check")]
     pub(crate) drain: Interval,
@@ -299,11 +508,60 @@ Examples:
   loadgen run http://127.0.0.1:8080 -c 500 --resume-churn 50/s        every event once, in order, across reconnects
   loadgen run http://127.0.0.1:8080 -c 1000 --slow 100 --on-slow latest -R 1k/s -s 4000 -d 1m
                                                                       a tenth stands still for a minute
+  loadgen run http://127.0.0.1:8080 --stages 100:10s,1k:30s,100:10s --slo 'p99<5ms' --slo reach==1
+                                                                      up and down again, with objectives
+  loadgen run http://127.0.0.1:8090 --protocol nchan -c 1000          a server of another protocol
   loadgen run http://127.0.0.1:8080 -c 20000 --source-ip 127.0.0.2..9 --hold -d 5m
                                                                       idle connections
 Exit codes:
   0 pass   2 wrong usage   3 cannot connect   4 invalid: the generator was the bottleneck, or some load never was
-  5 verification failed   130 interrupted (the report is still written)";
+  5 verification failed   99 an objective was missed   130 interrupted (the report is still written)";
+
+const ABOUT_SUB: &str = "\
+Subscribe only; latencies are measured where the payloads are those of another loadgen on this host.
+
+Events say when they were due by a clock that all processes of one host share. On another host there are counts and rates, but \
+no latencies. The order is checked; what should have come cannot be known here.";
+
+const AFTER_SUB: &str = "\
+Examples:
+  loadgen sub http://127.0.0.1:8080 -c 1000 -d 1m &
+  loadgen pub http://127.0.0.1:8080 -R 1k/s -d 1m";
+
+const ABOUT_PUB: &str = "\
+Publish only, with all that `run` can do for that.";
+
+const AFTER_PUB: &str = "\
+Examples:
+  loadgen pub http://127.0.0.1:8080 -R 10k/s -p 4 --batch 10 --arrival poisson
+  loadgen pub http://127.0.0.1:8080 --stages 0:10s,1k:30s,0:10s";
+
+const ABOUT_CONNECT: &str = "\
+Connect at a rate, however the server fares, and hold the connections.
+
+A handshake counts from when its connection was due. A connection that fails is not tried again: failures are counted by \
+their reason, and fail the command, unless an objective says how many may (--slo 'connected>=99%').";
+
+const AFTER_CONNECT: &str = "\
+Examples:
+  loadgen connect http://127.0.0.1:8080 -c 20k --connect-rate 5k/s --source-ip 127.0.0.2..9 -d 5m
+  loadgen connect http://127.0.0.1:8080 -c 5000 --slo 'handshake.p99<50ms' --slo 'connected>=99%'";
+
+const ABOUT_SEARCH: &str = "\
+Find the highest rate that holds the objectives.
+
+The rate is doubled until an objective is missed, and then the ratio between what holds and what does not is halved until it \
+is small enough. Each step is a run of its own, of 5 s unless said otherwise. A rate of which the server accepts less than \
+99 % does not hold.";
+
+const AFTER_SEARCH: &str = "\
+Examples:
+  loadgen search http://127.0.0.1:8080 -c 1000 --slo 'p99<5ms' --slo reach==1
+  loadgen search http://127.0.0.1:8080 -c 100 --slo 'p99.9<20ms' --from 1k/s --precision 2% -d 20s
+
+Exit codes:
+  0 found   2 wrong usage   3 cannot connect   4 the generator was the bottleneck first   5 verification failed
+  99 no rate holds   130 interrupted";
 
 const ABOUT_REPLAY: &str = "\
 Publish real events one by one, for demonstrations and for a server to have something to show.
@@ -373,11 +631,30 @@ Exit codes:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Flags::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn commands_show_only_their_part_of_the_options() {
+        let check = |name: &str, shown: &[&str], hidden: &[&str]| {
+            let command = command();
+            let part = command.find_subcommand(name).expect("a command");
+            let is_shown = |option: &&str| {
+                let arg = part.get_arguments().find(|arg| arg.get_long() == Some(option)).expect("an option");
+                !arg.is_hide_set()
+            };
+            assert!(shown.iter().all(is_shown), "{name}");
+            assert!(!hidden.iter().any(is_shown), "{name}");
+        };
+        check("run", &["rate", "connections", "hold"], &[]);
+        check("pub", &["rate", "batch"], &["connections", "slow"]);
+        check("sub", &["connections", "slow"], &["rate", "batch"]);
+        check("connect", &["connect-rate"], &["rate", "slow"]);
+        check("search", &["slo", "from"], &["rate", "stages"]);
     }
 
     #[test]

@@ -122,6 +122,8 @@ pub(crate) struct DeliveryLatencies {
     pub(crate) service: Latency,
     /// From the start of a connection to the answer that opens the stream.
     pub(crate) handshake: Latency,
+    /// From the loss of a connection to the open stream of the next one.
+    pub(crate) reconnect: Latency,
 }
 
 impl DeliveryLatencies {
@@ -131,6 +133,7 @@ impl DeliveryLatencies {
             end_to_end: [Latency::new(), Latency::new()],
             service: Latency::new(),
             handshake: Latency::new(),
+            reconnect: Latency::new(),
         }
     }
 
@@ -141,6 +144,7 @@ impl DeliveryLatencies {
         }
         self.service.merge(&other.service);
         self.handshake.merge(&other.handshake);
+        self.reconnect.merge(&other.reconnect);
     }
 }
 

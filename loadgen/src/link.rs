@@ -10,11 +10,15 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::machine;
+use crate::target::Target;
+use crate::tls::Session;
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: TcpStream,
+    /// What encrypts, if anything does.
+    session: Option<Box<Session>>,
     /// The beginning of a message whose end has not arrived.
     carry: Vec<u8>,
     /// Whether something was skipped, and the system was asked to say what is left.
@@ -43,7 +47,27 @@ impl Link {
     ) -> io::Result<Link> {
         let mut stream = machine::connect(target, source)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Link { stream, carry: Vec::new(), has_skipped: false })
+        Ok(Link { stream, session: None, carry: Vec::new(), has_skipped: false })
+    }
+
+    /// Begins a connection to `target`, encrypted if it asks for that, and registers it under `token`.
+    ///
+    /// # Errors
+    /// As [`Link::open`].
+    pub(crate) fn to(
+        target: &Target,
+        source: Option<SocketAddr>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Link> {
+        let mut link = Link::open(target.address, source, registry, token)?;
+        link.session = target.tls.as_ref().map(|tls| tls.session().map(Box::new)).transpose()?;
+        Ok(link)
+    }
+
+    /// Whether something waits for the socket that is not in anybody's outgoing bytes any more.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_unsent())
     }
 
     /// Whether the connection stands.
@@ -66,6 +90,18 @@ impl Link {
     /// # Errors
     /// The connection is over.
     pub(crate) fn flush(&mut self, outgoing: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(session) = &mut self.session {
+            let mut sent = 0;
+            loop {
+                // Also when there is nothing new, since older bytes may wait.
+                let count = session.write(&mut self.stream, &outgoing[sent..])?;
+                sent += count;
+                if count == 0 || sent == outgoing.len() {
+                    outgoing.drain(..sent);
+                    return Ok(());
+                }
+            }
+        }
         let mut sent = 0;
         let result = loop {
             if sent == outgoing.len() {
@@ -94,14 +130,33 @@ impl Link {
         to_the_end: bool,
         take: impl FnOnce(&[u8], usize) -> Result<usize, E>,
     ) -> Result<Reading, E> {
+        self.read_some(buffer, usize::MAX, to_the_end, take)
+    }
+
+    /// The same, but no more than `most` new bytes.
+    ///
+    /// # Errors
+    /// As [`Link::read`].
+    pub(crate) fn read_some<E: From<io::Error>>(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        most: usize,
+        to_the_end: bool,
+        take: impl FnOnce(&[u8], usize) -> Result<usize, E>,
+    ) -> Result<Reading, E> {
         let held = self.carry.len();
         if buffer.len() < held + BUFFER_BYTES / 4 {
             // The readers refuse messages above 4 MiB, so this ends there too.
             buffer.resize(held + BUFFER_BYTES, 0);
         }
-        let count = match self.stream.read(&mut buffer[held..]) {
-            Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
-            Ok(count) => count,
+        let room = most.min(buffer.len() - held);
+        let read = match &mut self.session {
+            None => self.stream.read(&mut buffer[held..held + room]).map(|count| (count, count < room)),
+            Some(session) => session.read(&mut self.stream, &mut buffer[held..held + room]),
+        };
+        let (count, is_drained) = match read {
+            Ok((0, _)) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            Ok(read) => read,
             Err(error) if is_not_yet(&error) => return Ok(Reading::Drained),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Reading::Unfinished),
             Err(error) => return Err(error.into()),
@@ -114,7 +169,7 @@ impl Link {
         if self.carry.is_empty() && CARRY_BYTES_KEPT < self.carry.capacity() {
             self.carry = Vec::new();
         }
-        Ok(if end < buffer.len() && !to_the_end { Reading::Drained } else { Reading::Unfinished })
+        Ok(if is_drained && !to_the_end { Reading::Drained } else { Reading::Unfinished })
     }
 
     /// Bytes that were read and not used up.

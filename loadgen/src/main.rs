@@ -9,15 +9,20 @@ mod audit;
 mod compare;
 mod control;
 mod corpus;
+mod cost;
 mod counting;
+mod doctor;
 mod event;
 mod flags;
 mod floor;
+mod foreign;
 mod gauge;
 mod histogram;
 mod http;
 mod link;
+mod load;
 mod machine;
+mod objective;
 mod options;
 mod payload;
 mod plan;
@@ -27,10 +32,13 @@ mod record;
 mod replay;
 mod report;
 mod run;
+mod search;
+mod shell;
 mod side_by_side;
 mod sse;
 mod subscriber;
 mod target;
+mod tls;
 mod websocket;
 mod witness;
 mod worker;
@@ -39,23 +47,31 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::flags::{Command, Flags};
-use crate::plan::Plan;
+use crate::flags::{Command, Flags, RunFlags};
+use crate::plan::{Plan, Role};
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = Flags::from_arg_matches(&flags::command().get_matches());
+    let flags = flags.unwrap_or_else(|error| error.exit());
     let stop = match stop_signals() {
         Ok(stop) => stop,
         Err(error) => return failed(EXIT_SETUP, &format!("cannot watch for signals: {error}")),
     };
     let result = match flags.command {
-        Command::Run(flags) => match Plan::new(*flags) {
-            Ok(plan) => run::run(plan, stop),
+        Command::Run(flags) => return run_as(Role::Whole, *flags, stop),
+        Command::Pub(flags) => return run_as(Role::Publish, *flags, stop),
+        Command::Sub(flags) => return run_as(Role::Subscribe, *flags, stop),
+        Command::Connect(flags) => return run_as(Role::Connect, *flags, stop),
+        Command::Search(flags) => match search::Plan::new(*flags) {
+            Ok(plan) => search::run(&plan, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
+        Command::Doctor(flags) => doctor::run(&flags),
+        Command::Completions(flags) => shell::completions(&flags),
+        Command::Man(flags) => shell::man(&flags),
         Command::Replay(flags) => match replay::Plan::new(flags) {
             Ok(plan) => replay::run(plan, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
@@ -72,6 +88,13 @@ fn main() -> ExitCode {
         Command::Floor(flags) => floor::run(&flags, &stop),
     };
     result.unwrap_or_else(|error| failed(EXIT_SETUP, &format!("{error:#}")))
+}
+
+fn run_as(role: Role, flags: RunFlags, stop: Arc<AtomicBool>) -> ExitCode {
+    match Plan::of(role, flags) {
+        Ok(plan) => run::run(plan, stop).unwrap_or_else(|error| failed(EXIT_SETUP, &format!("{error:#}"))),
+        Err(error) => failed(EXIT_USAGE, &error),
+    }
 }
 
 /// The first signal asks for an early end with a report; the second one ends at once.

@@ -124,32 +124,6 @@ impl FromStr for Interval {
     }
 }
 
-/// What an event's data is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// Padding to this many bytes.
-    Bytes(usize),
-    /// Real payloads.
-    Corpus,
-    /// A few members of real payloads.
-    Projection,
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Size, String> {
-        match text {
-            "corpus" => Ok(Size::Corpus),
-            "projection" => Ok(Size::Projection),
-            bytes => bytes
-                .parse()
-                .map(Size::Bytes)
-                .map_err(|_| "must be a number of bytes, corpus or projection".to_owned()),
-        }
-    }
-}
-
 /// How publishers publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
@@ -178,6 +152,8 @@ pub(crate) enum Verify {
     None,
     /// That sequence numbers rise.
     Order,
+    /// Order and completeness: what does not come lies in a gap that was told. Content is looked at once an event.
+    Gaps,
     /// Order, content, completeness.
     Full,
 }
@@ -189,8 +165,9 @@ impl FromStr for Verify {
         match text {
             "none" => Ok(Verify::None),
             "order" => Ok(Verify::Order),
+            "gaps" => Ok(Verify::Gaps),
             "full" => Ok(Verify::Full),
-            _ => Err("must be none, order or full".to_owned()),
+            _ => Err("must be none, order, gaps or full".to_owned()),
         }
     }
 }

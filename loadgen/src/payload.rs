@@ -4,7 +4,8 @@
 
 use crate::corpus::{self, Specimen};
 use crate::event::Stamp;
-use crate::options::Size;
+use crate::foreign::body;
+use crate::load::size::Size;
 
 /// Makes events of one size.
 #[derive(Debug)]
@@ -15,8 +16,8 @@ pub(crate) struct Payloads {
 
 #[derive(Debug)]
 enum Shape {
-    /// Data of exactly this many bytes, if the stamp leaves room.
-    Padded(usize),
+    /// Data of as many bytes as the size says, if the stamp leaves room.
+    Padded(Size),
     /// Kinds and data objects to choose from.
     Chosen(Vec<(String, String)>),
 }
@@ -34,16 +35,22 @@ impl Payloads {
             Ok((specimen.kind, data))
         };
         let shape = match size {
-            Size::Bytes(bytes) => Shape::Padded(bytes),
             Size::Corpus => Shape::Chosen(choices(whole)?),
             Size::Projection => Shape::Chosen(choices(projected)?),
+            padded => Shape::Padded(padded),
         };
         Ok(Payloads { seed, shape })
     }
 
-    /// Appends `{"channel":…,"event":…,"data":…}` and returns where in `out` the data lies. `channel` needs no
-    /// escapes, since the plan admits none that does.
-    pub(crate) fn write_event(&self, channel: &str, stamp: &Stamp, out: &mut Vec<u8>) -> (usize, usize) {
+    /// Appends `{"channel":…,"event":…,"data":…}` and returns where in `out` the data lies; one that is `chosen` has the
+    /// tag that filters ask for. `channel` needs no escapes, since the plan admits none that does.
+    pub(crate) fn write_event(
+        &self,
+        channel: &str,
+        chosen: bool,
+        stamp: &Stamp,
+        out: &mut Vec<u8>,
+    ) -> (usize, usize) {
         out.extend_from_slice(br#"{"channel":""#);
         out.extend_from_slice(channel.as_bytes());
         out.extend_from_slice(br#"","event":""#);
@@ -57,13 +64,25 @@ impl Payloads {
         out.push(b'{');
         stamp.write(out);
         match (&self.shape, choice) {
-            (Shape::Padded(bytes), _) => pad(start + bytes, out),
+            (Shape::Padded(size), _) => {
+                let bytes = size.bytes_of(self.seed, stamp.publisher, stamp.index).unwrap_or_default();
+                pad(start + bytes, out);
+            }
             (Shape::Chosen(_), Some((_, data))) => graft(data.as_bytes(), out),
             (Shape::Chosen(_), None) => out.push(b'}'),
         }
         let end = out.len();
-        out.push(b'}');
+        out.extend_from_slice(if chosen { TAGGED_TAIL } else { b"}" });
         (start, end)
+    }
+
+    /// Appends the body of an event for a server that takes no JSON as it is.
+    pub(crate) fn write_body(&self, stamp: &Stamp, out: &mut Vec<u8>) {
+        let bytes = match &self.shape {
+            Shape::Padded(size) => size.bytes_of(self.seed, stamp.publisher, stamp.index),
+            Shape::Chosen(_) => None,
+        };
+        body::write(stamp, bytes.unwrap_or_default(), out);
     }
 
     fn choose(&self, stamp: &Stamp, count: usize) -> usize {
@@ -112,6 +131,9 @@ pub(crate) fn scatter(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
+/// The tag of events that a filter lets through.
+pub(crate) const TAG: &str = "chosen";
+const TAGGED_TAIL: &[u8] = br#","tags":["chosen"]}"#;
 /// The kind of events that are nothing but padding.
 const KIND_DEFAULT: &str = "tick";
 const PAD_HEAD: &[u8] = br#","pad":""#;
@@ -132,7 +154,7 @@ mod tests {
     fn event(size: Size, index: u64) -> (Value, String) {
         let payloads = Payloads::new(size, 42).expect("payloads");
         let mut out = b"before".to_vec();
-        let (start, end) = payloads.write_event("bench:0", &stamp(index), &mut out);
+        let (start, end) = payloads.write_event("bench:0", false, &stamp(index), &mut out);
         let data = String::from_utf8(out[start..end].to_vec()).expect("text");
         (serde_json::from_slice(&out[6..]).expect("JSON"), data)
     }
@@ -156,10 +178,11 @@ mod tests {
             let payloads = Payloads::new(size, 42).expect("payloads");
             for index in 0..500 {
                 let mut out = Vec::new();
-                let (start, end) = payloads.write_event("bench:0", &stamp(index), &mut out);
+                let (start, end) = payloads.write_event("bench:0", true, &stamp(index), &mut out);
                 assert!(out[start..end].starts_with(br#"{"_lg":[5,1,"#));
                 let event: Value = serde_json::from_slice(&out).expect("JSON");
                 assert!(1 < event["data"].as_object().expect("an object").len());
+                assert_eq!(event["tags"], serde_json::json!([TAG]));
             }
         }
     }
@@ -167,7 +190,7 @@ mod tests {
     #[test]
     fn the_seed_chooses_and_the_choice_is_repeatable() {
         let kinds = |seed: u64| -> Vec<usize> {
-            let payloads = Payloads { seed, shape: Shape::Padded(0) };
+            let payloads = Payloads { seed, shape: Shape::Padded(Size::Bytes(0)) };
             (0..20).map(|index| payloads.choose(&stamp(index), 329)).collect()
         };
         assert_eq!(kinds(1), kinds(1));

@@ -3,13 +3,51 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::flags::RunFlags;
-use crate::options::{OnSlow, Rate, Size, Transport, Verify, Via};
+use crate::cost::Source;
+use crate::flags::{CHANNEL_DEFAULT, RunFlags};
+use crate::foreign::{Foreign, Replacements};
+use crate::load::arrival::Arrival;
+use crate::load::chance::{self, Use};
+use crate::load::share::Share;
+use crate::load::size::Size;
+use crate::load::skew::Shares;
+use crate::load::stages::Stages;
+use crate::machine::NS_PER_SECOND;
+use crate::objective::Objective;
+use crate::options::{OnSlow, Rate, Transport, Verify, Via};
 use crate::target::Target;
+use crate::tls::Trust;
+
+/// What of a run is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// All of it.
+    Whole,
+    /// Publishing.
+    Publish,
+    /// Subscribing, to what somebody else publishes.
+    Subscribe,
+    /// Connecting.
+    Connect,
+}
+
+impl Role {
+    /// The command's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Whole => "run",
+            Role::Publish => "pub",
+            Role::Subscribe => "sub",
+            Role::Connect => "connect",
+        }
+    }
+}
 
 /// A valid run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// What of it is wanted.
+    pub(crate) role: Role,
     /// The server.
     pub(crate) target: Target,
     /// Who subscribes to what, and how.
@@ -18,8 +56,14 @@ pub(crate) struct Plan {
     pub(crate) connect_rate: f64,
     /// Number of publishers.
     pub(crate) publishers: u32,
-    /// How fast they publish.
+    /// How fast they publish; the highest rate where it changes.
     pub(crate) rate: Rate,
+    /// When events are due.
+    pub(crate) arrival: Arrival,
+    /// The rate over time, the warm-up included; of no meaning at saturation.
+    pub(crate) stages: Stages,
+    /// Whether the rate changes.
+    pub(crate) has_stages: bool,
     /// Unanswered requests per publisher at saturation.
     pub(crate) outstanding: usize,
     /// Length of the measured part.
@@ -30,10 +74,18 @@ pub(crate) struct Plan {
     pub(crate) warmup_ns: u64,
     /// What events are made of.
     pub(crate) size: Size,
+    /// How the server is spoken to, if it is none of ours.
+    pub(crate) foreign: Option<Foreign>,
     /// Whether nothing is published.
     pub(crate) hold: bool,
     /// Names of the channels.
     pub(crate) channels: Vec<String>,
+    /// The channels' shares of the events, if they are not equal.
+    pub(crate) shares: Option<Shares>,
+    /// Channels that a subscriber takes.
+    pub(crate) subscriptions: u32,
+    /// The part of the events that have the tag which subscribers ask for, if they filter.
+    pub(crate) filter: Option<f64>,
     /// How publishers publish.
     pub(crate) via: Via,
     /// Events per request.
@@ -42,12 +94,24 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// What subscribers ask for in case that they are slow.
     pub(crate) on_slow: Option<OnSlow>,
+    /// Bytes that a slow subscriber reads per second; nothing is read if there is none.
+    pub(crate) slow_bytes_per_s: Option<u64>,
     /// Subscribers per second that are cut off and resume.
     pub(crate) churn_rate: f64,
+    /// Subscribers per second that leave and come back without a cursor.
+    pub(crate) turnover_rate: f64,
+    /// When those who are part of the storm are cut off, after the start of the measured part.
+    pub(crate) storm_after_ns: Option<u64>,
+    /// Where the server's cost is told.
+    pub(crate) source: Source,
     /// Loops of subscribers.
     pub(crate) threads: u32,
     /// What is checked.
     pub(crate) verify: Verify,
+    /// What must be reached.
+    pub(crate) objectives: Vec<Objective>,
+    /// How long an objective may be missed before the run is called off; for good if there is none.
+    pub(crate) patience_ns: Option<u64>,
     /// How long the last events may take.
     pub(crate) drain_ns: u64,
     /// Whether a bottleneck in the generator is only noted.
@@ -66,7 +130,26 @@ impl Plan {
     /// # Errors
     /// Says which option is wrong, and why.
     pub(crate) fn new(flags: RunFlags) -> Result<Plan, String> {
-        let target = flags.target.target()?;
+        Plan::of(Role::Whole, flags)
+    }
+
+    /// Checks what was typed for a part of a run.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub(crate) fn of(role: Role, flags: RunFlags) -> Result<Plan, String> {
+        if role == Role::Publish && 0 < flags.connections {
+            return Err("pub has no subscribers, so leave --connections out".to_owned());
+        }
+        let hold = flags.hold || matches!(role, Role::Subscribe | Role::Connect);
+        let mut target = flags.target.target()?;
+        if let Some(path) = &flags.subscriber_tokens {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let tokens = target.set_subscriber_tokens(lines.map(str::to_owned).collect());
+            tokens.map_err(|error| format!("{}: {error}", path.display()))?;
+        }
         check_channel(&flags.channel, flags.channels)?;
         let within = |name: &str, value: u64, least: u64, most: u64| {
             let fits = (least..=most).contains(&value);
@@ -77,7 +160,11 @@ impl Plan {
         within("outstanding", flags.outstanding.into(), 1, OUTSTANDING_MAX)?;
         within("batch", flags.batch.into(), 1, BATCH_MAX)?;
         within("threads", flags.threads.into(), 1, THREADS_MAX)?;
-        within("slow", flags.slow.into(), 0, flags.connections.into())?;
+        let slow = flags.slow.share.of(flags.connections);
+        let storm = flags.reconnect.map_or(0, |storm| storm.share.of(flags.connections));
+        within("slow", slow.into(), 0, flags.connections.into())?;
+        within("reconnect", storm.into(), 0, flags.connections.into())?;
+        within("subs-per-conn", flags.subs_per_conn.into(), 1, SUBSCRIPTIONS_MAX.min(flags.channels.into()))?;
         if 1 < flags.batch && flags.publish_via == Via::WebSocket {
             return Err(
                 "--batch needs --publish-via http: a WebSocket publishes one event at a time".to_owned()
@@ -89,39 +176,68 @@ impl Plan {
         let Rate::PerSecond(connect_rate) = flags.connect_rate else {
             return Err("--connect-rate must be a number above 0".to_owned());
         };
-        let churn_rate = match flags.resume_churn {
-            None => 0.0,
-            Some(Rate::PerSecond(rate)) => rate,
-            Some(Rate::Saturation) => return Err("--resume-churn must be a number above 0".to_owned()),
+        let churn = |name: &str, rate: Option<Rate>| match rate {
+            None => Ok(0.0),
+            Some(Rate::PerSecond(rate)) => Ok(rate),
+            Some(Rate::Saturation) => Err(format!("--{name} must be a number above 0")),
         };
-        if let Size::Bytes(bytes) = flags.size
-            && DATA_BYTES_MAX < bytes
-        {
+        let churn_rate = churn("resume-churn", flags.resume_churn)?;
+        let turnover_rate = churn("churn", flags.churn)?;
+        if DATA_BYTES_MAX < flags.size.bytes_max() {
+            let bytes = flags.size.bytes_max();
             return Err(format!("--size is {bytes}, but must be at most {DATA_BYTES_MAX}"));
         }
+        let filter = match flags.filter {
+            None => None,
+            Some(Share::Part(part)) => Some(part),
+            Some(Share::Number(_)) => {
+                return Err("--filter must be a share of the events such as 10%".to_owned());
+            }
+        };
+        let pace = Pace::new(&flags)?;
+        let foreign = foreign(&flags)?;
+        let channel_name = |number: u32| match &foreign {
+            Some(foreign) if flags.channel == CHANNEL_DEFAULT => foreign.channel_name(number),
+            _ => flags.channel.replace("{i}", &number.to_string()),
+        };
+        let channels: Vec<String> = (0..flags.channels).map(channel_name).collect();
         if flags.source_ip.is_some() && target.address.is_ipv6() {
             return Err("--source-ip takes IPv4 addresses, but the target's is IPv6".to_owned());
         }
         Ok(Plan {
-            seats: seats(&flags),
+            role,
+            source: source(&flags)?,
+            seats: seats(&flags, slow, storm),
             target,
             connect_rate,
             publishers: flags.publishers,
-            rate: flags.rate,
-            outstanding: flags.outstanding as usize,
-            duration_ns: flags.duration.ns,
+            rate: pace.rate,
+            arrival: flags.arrival,
+            has_stages: flags.stages.is_some(),
+            stages: pace.stages,
+            outstanding: pace.outstanding as usize,
+            duration_ns: pace.duration_ns,
             messages_max: flags.messages.unwrap_or(EVENTS_MAX).min(EVENTS_MAX),
-            warmup_ns: if flags.hold { 0 } else { flags.warmup.ns },
+            warmup_ns: if hold { 0 } else { flags.warmup.ns },
             size: flags.size,
-            hold: flags.hold,
-            channels: (0..flags.channels).map(|i| flags.channel.replace("{i}", &i.to_string())).collect(),
+            hold,
+            channels,
+            foreign,
+            shares: flags.skew.map(|skew| Shares::new(skew, flags.channels)),
+            subscriptions: flags.subs_per_conn,
+            filter,
             via: flags.publish_via,
             batch: flags.batch,
             seed: flags.seed,
             on_slow: flags.on_slow,
+            slow_bytes_per_s: flags.slow.bytes_per_s,
             churn_rate,
+            turnover_rate,
+            storm_after_ns: flags.reconnect.map(|storm| storm.after_ns),
             threads: flags.threads,
             verify: flags.verify,
+            objectives: flags.objectives,
+            patience_ns: flags.slo_abort_after.map(|patience| patience.ns),
             drain_ns: flags.drain.ns,
             lenient: flags.lenient,
             json: flags.json,
@@ -130,10 +246,95 @@ impl Plan {
         })
     }
 
-    /// The channel of a publisher's event: the events of all publishers go round all channels.
+    /// The same run at another rate.
+    pub(crate) fn at_rate(&self, rate: f64) -> Plan {
+        Plan { rate: Rate::PerSecond(rate), stages: Stages::steady(rate), ..self.clone() }
+    }
+
+    /// The channel of a publisher's event: the events of all publishers go round all channels, unless some are busier.
     pub(crate) fn channel_of(&self, publisher: u32, index: u64) -> usize {
+        if let Some(shares) = &self.shares {
+            return shares.channel_at(chance::uniform(self.seed, Use::Channel, publisher, index));
+        }
         let place = u128::from(index) * u128::from(self.publishers) + u128::from(publisher);
         (place % self.channels.len() as u128) as usize
+    }
+
+    /// Whether a publisher's event has the tag that subscribers ask for.
+    pub(crate) fn is_tagged(&self, publisher: u32, index: u64) -> bool {
+        self.filter.is_some_and(|part| chance::uniform(self.seed, Use::Filter, publisher, index) <= part)
+    }
+
+    /// Whether a publisher's event comes to those who take its channel.
+    pub(crate) fn is_wanted(&self, publisher: u32, index: u64) -> bool {
+        self.filter.is_none() || self.is_tagged(publisher, index)
+    }
+
+    /// The number of a publisher's event where the server gives none.
+    pub(crate) fn foreign_number(&self, publisher: u32, index: u64) -> u64 {
+        index
+            .saturating_mul(u64::from(self.publishers))
+            .saturating_add(u64::from(publisher))
+            .saturating_add(1)
+    }
+
+    /// The channels that a subscriber takes.
+    pub(crate) fn channels_of(&self, seat: &Seat) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (seat.channel as usize, self.channels.len());
+        (0..self.subscriptions as usize).map(move |step| (first + step) % count)
+    }
+
+    /// Whether a subscriber takes the channel.
+    pub(crate) fn takes(&self, seat: &Seat, channel: u32) -> bool {
+        let count = self.channels.len() as u64;
+        let step = (u64::from(channel) + count - u64::from(seat.channel)) % count;
+        step < u64::from(self.subscriptions)
+    }
+}
+
+/// When events are due, of the flags that say so.
+struct Pace {
+    rate: Rate,
+    stages: Stages,
+    outstanding: u32,
+    duration_ns: u64,
+}
+
+impl Pace {
+    fn new(flags: &RunFlags) -> Result<Pace, String> {
+        let outstanding = match flags.arrival {
+            Arrival::Closed(outstanding) if u64::from(outstanding) <= OUTSTANDING_MAX => outstanding,
+            Arrival::Closed(_) => {
+                return Err(format!("--arrival closed: at most {OUTSTANDING_MAX} requests are unanswered"));
+            }
+            _ => flags.outstanding,
+        };
+        let has_own_rate = matches!(flags.arrival, Arrival::Closed(_) | Arrival::Burst { .. });
+        if has_own_rate && (flags.stages.is_some() || flags.rate.is_some()) {
+            let name = flags.arrival.name();
+            return Err(format!(
+                "--arrival {name} says itself how many events come, so leave --rate and --stages out"
+            ));
+        }
+        let rate = match (flags.arrival, &flags.stages) {
+            (Arrival::Closed(_), _) => Rate::Saturation,
+            (Arrival::Burst { events, period_ns }, _) => {
+                Rate::PerSecond(f64::from(events) * NS_PER_SECOND as f64 / period_ns as f64)
+            }
+            (_, Some(stages)) => Rate::PerSecond(stages.rate_max()),
+            (_, None) => flags.rate.unwrap_or(Rate::PerSecond(RATE_DEFAULT)),
+        };
+        if rate == Rate::Saturation && flags.arrival == Arrival::Poisson {
+            return Err(
+                "--arrival poisson needs a --rate: at saturation answers say when events come".to_owned()
+            );
+        }
+        let (stages, duration_ns) = match (&flags.stages, rate) {
+            (Some(stages), _) => (stages.clone().after(flags.warmup.ns), stages.length_ns()),
+            (None, Rate::PerSecond(rate)) => (Stages::steady(rate), flags.duration.ns),
+            (None, Rate::Saturation) => (Stages::steady(RATE_DEFAULT), flags.duration.ns),
+        };
+        Ok(Pace { rate, stages, outstanding, duration_ns })
     }
 }
 
@@ -146,17 +347,19 @@ pub(crate) struct Seat {
     pub(crate) thread: u32,
     /// How it connects first.
     pub(crate) transport: Transport,
-    /// The channel it takes.
+    /// The channel it takes, or the first of those that follow one another.
     pub(crate) channel: u32,
-    /// Whether it stops reading for the measured part.
+    /// Whether it reads slowly, or not at all, for the measured part.
     pub(crate) slow: bool,
+    /// Whether the storm cuts it off.
+    pub(crate) storm: bool,
     /// The address it connects from.
     pub(crate) source: Option<SocketAddr>,
 }
 
 /// Shares transports, channels and threads out so that none of them go in step: every channel and every thread
 /// gets its part of each transport.
-fn seats(flags: &RunFlags) -> Vec<Seat> {
+fn seats(flags: &RunFlags, slow: u32, storm: u32) -> Vec<Seat> {
     let mut ordinals = [0; 2];
     (0..flags.connections)
         .map(|id| {
@@ -167,12 +370,62 @@ fn seats(flags: &RunFlags) -> Vec<Seat> {
                 id,
                 thread: ordinal % flags.threads,
                 transport,
-                channel: ordinal % flags.channels,
-                slow: id < flags.slow,
+                channel: (u64::from(ordinal) * u64::from(flags.subs_per_conn) % u64::from(flags.channels))
+                    as u32,
+                slow: id < slow,
+                // From the other end, so that the slow ones are the last to be part of it.
+                storm: flags.connections - storm <= id,
                 source: flags.source_ip.map(|range| range.of(id)),
             }
         })
         .collect()
+}
+
+/// Finds the profile, and refuses what only we can do.
+fn foreign(flags: &RunFlags) -> Result<Option<Foreign>, String> {
+    let replacements = Replacements {
+        subscribe_path: flags.subscribe_path.clone(),
+        subscribe_send: flags.subscribe_send.clone(),
+        subscribe_confirm: flags.subscribe_confirm.clone(),
+        publish_path: flags.publish_path.clone(),
+        publish_body: flags.publish_body.clone(),
+        publish_headers: flags.publish_headers.clone(),
+    };
+    let Some(foreign) = Foreign::find(&flags.protocol, &replacements)? else { return Ok(None) };
+    let name = foreign.name();
+    let needs_cursor = flags.resume_churn.is_some() || flags.reconnect.is_some();
+    let refused = [
+        (needs_cursor, "--resume-churn and --reconnect need cursors"),
+        (flags.on_slow.is_some(), "--on-slow asks for what only a fanfare can do"),
+        (flags.filter.is_some(), "--filter asks for what only a fanfare can do"),
+        (1 < flags.batch, "--batch needs a fanfare"),
+        (1 < flags.subs_per_conn, "--subs-per-conn needs a fanfare"),
+        (flags.publish_via == Via::WebSocket, "--publish-via ws needs a fanfare"),
+        (flags.size.bytes_max() == 0, "--size corpus and projection need a server that takes JSON as it is"),
+        (
+            1 < flags.publishers && flags.verify != Verify::None,
+            "what is in order can be told of one publisher only: -p 1, or --verify none",
+        ),
+        (!foreign.publishes(), "its profile does not say how to publish"),
+    ];
+    if let Some((_, reason)) = refused.into_iter().find(|(is_refused, _)| *is_refused) {
+        return Err(format!("--protocol {name}: {reason}"));
+    }
+    let missing =
+        (0..flags.connections).map(|id| flags.transport.of(id)).find(|transport| !foreign.has(*transport));
+    match missing {
+        Some(transport) => Err(format!("--protocol {name} has no --transport {}", transport.name())),
+        None => Ok(Some(foreign)),
+    }
+}
+
+fn source(flags: &RunFlags) -> Result<Source, String> {
+    let Some(url) = &flags.metrics else { return Ok(flags.pid.map_or(Source::Unknown, Source::Process)) };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, "metrics"));
+    let target = Target::parse_any(&format!("{scheme}://{authority}"), None, &Trust::System);
+    let target = target.map_err(|error| format!("--metrics: {error}"))?;
+    Ok(Source::Metrics(Box::new(target), format!("/{path}")))
 }
 
 /// Names go into requests and JSON unescaped, so they are held to the bytes that the protocol allows.
@@ -194,7 +447,11 @@ fn check_channel(name: &str, count: u32) -> Result<(), String> {
 /// Events of one run at most: each costs 48 bytes per thread of subscribers in the record of what was seen.
 pub(crate) const EVENTS_MAX: u64 = 1 << 24;
 
+/// Events per second.
+const RATE_DEFAULT: f64 = 100.0;
 const CONNECTIONS_MAX: u64 = 1_000_000;
+/// As many as fit into a request's head.
+const SUBSCRIPTIONS_MAX: u64 = 100;
 const PUBLISHERS_MAX: u64 = 10_000;
 const OUTSTANDING_MAX: u64 = 16_384;
 const BATCH_MAX: u64 = 1_000;
@@ -246,6 +503,34 @@ mod tests {
     }
 
     #[test]
+    fn busier_channels_and_tagged_events_are_those_of_the_seed() {
+        let channels = |arguments: &str| -> Vec<usize> {
+            let plan = plan(&format!("--channels 50 --skew zipf:1.1 {arguments}")).expect("a plan");
+            (0..1_000).map(|index| plan.channel_of(0, index)).collect()
+        };
+        assert_eq!(channels("--seed 5"), channels("--seed 5"));
+        assert_ne!(channels("--seed 5"), channels("--seed 6"));
+        let first = channels("").iter().filter(|channel| **channel == 0).count();
+        assert!((200..350).contains(&first), "the first of 50 has about 27 %: {first}");
+        let plan = plan("--filter 10%").expect("a plan");
+        let tagged = (0..10_000).filter(|index| plan.is_tagged(0, *index)).count();
+        assert!((900..1_100).contains(&tagged), "{tagged}");
+    }
+
+    #[test]
+    fn a_subscriber_of_several_channels_takes_neighbours() {
+        let plan = plan("-c 4 --channels 5 --subs-per-conn 2").expect("a plan");
+        let taken: Vec<Vec<usize>> = plan.seats.iter().map(|seat| plan.channels_of(seat).collect()).collect();
+        assert_eq!(taken, [[0, 1], [2, 3], [4, 0], [1, 2]]);
+        for (seat, taken) in plan.seats.iter().zip(&taken) {
+            let told: Vec<usize> = (0..5).filter(|channel| plan.takes(seat, *channel as u32)).collect();
+            let mut taken = taken.clone();
+            taken.sort_unstable();
+            assert_eq!(told, taken);
+        }
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_the_options_name() {
         let check = |arguments: &str, named: &str| {
             let error = plan(arguments).expect_err(arguments);
@@ -266,5 +551,18 @@ mod tests {
         check("--transport ws:0,sse:0", "--transport");
         check("--verify some", "--verify");
         check("--on-slow wait", "--on-slow");
+        check("--arrival burst:5@1s -R 10", "--rate");
+        check("--arrival closed:2 --stages 1:1s", "--stages");
+        check("--arrival closed:20000", "--arrival");
+        check("--arrival poisson -R max", "--arrival");
+        check("--stages 1:1s -R 5", "--stages");
+        check("--subs-per-conn 2", "--subs-per-conn");
+        check("--filter 5", "--filter");
+        check("--churn max", "--churn");
+        check("--protocol kafka", "--protocol");
+        check("--protocol nchan -p 2", "-p 1");
+        check("--protocol nchan --resume-churn 5", "--resume-churn");
+        check("--protocol mercure", "--transport ws");
+        check("--reconnect storm:2000@1s", "--reconnect");
     }
 }

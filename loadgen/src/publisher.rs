@@ -10,12 +10,14 @@ use std::collections::{BinaryHeap, VecDeque};
 use serde::Deserialize;
 
 use crate::event::{Notice, Stamp, push_decimal};
+use crate::foreign::{Foreign, body};
 use crate::histogram::Latency;
 use crate::http;
 use crate::options::{Rate, Via};
 use crate::payload::Payloads;
 use crate::plan::Plan;
 use crate::record::{Fate, Record};
+use crate::target::Target;
 use crate::websocket::{self, Opcode};
 
 /// What all publishers share.
@@ -112,6 +114,11 @@ impl Publisher {
         }
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
     /// Begins a connection; a request for an upgrade may be in [`Publisher::outgoing`].
     pub(crate) fn start(&mut self, plan: &Plan) {
         self.outgoing.clear();
@@ -189,6 +196,11 @@ impl Publisher {
     }
 
     fn send(&mut self, batch: Batch, plan: &Plan, press: &mut Press) {
+        if let Some(foreign) = &plan.foreign {
+            self.send_foreign(foreign, &batch, plan, press);
+            self.in_flight.push_back(batch);
+            return;
+        }
         self.body.clear();
         if 1 < plan.batch {
             self.body.push(b'[');
@@ -201,7 +213,8 @@ impl Publisher {
             let stamp =
                 Stamp { run, publisher, index, intended_ns: batch.intended_ns, sent_ns: batch.sent_ns };
             let channel = &plan.channels[plan.channel_of(publisher, index)];
-            let (start, end) = press.payloads.write_event(channel, &stamp, &mut self.body);
+            let (start, end) =
+                press.payloads.write_event(channel, plan.is_tagged(publisher, index), &stamp, &mut self.body);
             press.record.sent(publisher, index, &self.body[start..end]);
             press.tally.data_bytes += (end - start) as u64;
         }
@@ -221,6 +234,22 @@ impl Publisher {
             }
         }
         self.in_flight.push_back(batch);
+    }
+
+    fn send_foreign(&mut self, foreign: &Foreign, batch: &Batch, plan: &Plan, press: &mut Press) {
+        let (run, publisher, index) = (press.run, self.id, batch.first_index);
+        let stamp = Stamp { run, publisher, index, intended_ns: batch.intended_ns, sent_ns: batch.sent_ns };
+        let sequence = plan.foreign_number(publisher, index);
+        let channel = &plan.channels[plan.channel_of(publisher, index)];
+        self.body.clear();
+        press.payloads.write_body(&stamp, &mut self.body);
+        let mut json = Vec::new();
+        let (start, end) = body::translate(sequence, channel, &stamp, &self.body, &mut json);
+        press.record.sent(publisher, index, &json[start..end]);
+        press.tally.data_bytes += self.body.len() as u64;
+        let text = str::from_utf8(&self.body).unwrap_or_default();
+        let Target { authority, token, .. } = &plan.target;
+        foreign.write_publish(authority, token.as_deref(), (channel, text, sequence), &mut self.outgoing);
     }
 
     /// Takes what arrived at `now_ns` and returns how much of it is used up. Afterwards there may be bytes in
@@ -275,8 +304,12 @@ impl Publisher {
             let text = String::from_utf8_lossy(answer.body);
             return Err(Failure::Broken(format!("an answer {status} came to no request: {text}")));
         };
-        match status {
-            200 | 202 => {
+        match (status, &plan.foreign) {
+            (_, Some(foreign)) if foreign.is_accepted(status) => {
+                let sequence = plan.foreign_number(self.id, batch.first_index);
+                self.accept(&batch, sequence, now_ns, press);
+            }
+            (200 | 202, None) => {
                 let receipt: Receipt = serde_json::from_slice(answer.body).unwrap_or_default();
                 let first = receipt.first_of(batch.events).ok_or_else(|| {
                     let text = String::from_utf8_lossy(answer.body);
@@ -284,7 +317,7 @@ impl Publisher {
                 })?;
                 self.accept(&batch, first, now_ns, press);
             }
-            429 | 503 => {
+            (429 | 503, _) => {
                 let after_ns = answer.head.retry_after_ns.unwrap_or(http::RETRY_AFTER_NS_DEFAULT);
                 self.refuse(batch, now_ns, after_ns, plan, press);
             }
@@ -395,7 +428,7 @@ const MASK: u32 = 0x3d9a_5f01;
 mod tests {
     use super::*;
     use crate::flags::{Command, Flags};
-    use crate::options::Size;
+    use crate::load::size::Size;
     use clap::Parser;
     use tungstenite::handshake::derive_accept_key;
 

@@ -20,6 +20,7 @@ use crate::control::{Report, Shared};
 use crate::gauge::{Gauge, Measured, Totals};
 use crate::histogram::Latency;
 use crate::link::{BUFFER_BYTES, Link, Reading};
+use crate::load::arrival::{Arrival, Arrivals};
 use crate::machine::{self, NS_PER_SECOND, now_ns};
 use crate::options::Rate;
 use crate::payload::Payloads;
@@ -118,7 +119,7 @@ struct Desk {
     publisher: Publisher,
     link: Option<Link>,
     connected: bool,
-    next_batch: u64,
+    arrivals: Arrivals,
     retry_ns: u64,
 }
 
@@ -135,7 +136,7 @@ impl PressRoom {
         Ok(PressRoom {
             poll,
             alarm,
-            desks: (0..plan.publishers).map(Desk::new).collect(),
+            desks: (0..plan.publishers).map(|id| Desk::new(id, plan)).collect(),
             press: Press {
                 run,
                 payloads: Payloads::new(plan.size, plan.seed)?,
@@ -198,14 +199,11 @@ impl PressRoom {
     /// When the next batch of a publisher is due; `None` when it has no more. At saturation the next one is
     /// always due.
     fn next_due_ns(&self, desk: &Desk) -> Option<u64> {
-        let first = desk.next_batch.saturating_mul(u64::from(self.plan.batch));
         let due_ns = match self.plan.rate {
-            Rate::PerSecond(rate) => {
-                self.start_ns.saturating_add(due_offset_ns(desk.next_batch, self.plan.batch, rate))
-            }
+            Rate::PerSecond(_) => self.start_ns.saturating_add(desk.arrivals.next_ns()?),
             Rate::Saturation => self.start_ns.max(now_ns()),
         };
-        (first < self.plan.messages_max && due_ns < self.end_ns).then_some(due_ns)
+        (desk.next_event(&self.plan) < self.plan.messages_max && due_ns < self.end_ns).then_some(due_ns)
     }
 
     fn connect_all(&mut self) -> Result<(), String> {
@@ -235,7 +233,7 @@ impl PressRoom {
     fn connect(&mut self, index: usize) -> io::Result<()> {
         let desk = &mut self.desks[index];
         desk.connected = false;
-        desk.link = Some(Link::open(self.plan.target.address, None, self.poll.registry(), Token(index))?);
+        desk.link = Some(Link::to(&self.plan.target, None, self.poll.registry(), Token(index))?);
         desk.publisher.start(&self.plan);
         Ok(())
     }
@@ -246,9 +244,11 @@ impl PressRoom {
         self.start_ns = start_ns;
         self.press.measured_from_ns = measured_from_ns;
         self.end_ns = measured_from_ns.saturating_add(plan.duration_ns);
-        if let Rate::PerSecond(rate) = plan.rate {
-            let batches = plan.messages_max.div_ceil(u64::from(plan.batch));
-            self.end_ns = self.end_ns.min(start_ns.saturating_add(due_offset_ns(batches, plan.batch, rate)));
+        if let (Rate::PerSecond(rate), Arrival::Constant) = (plan.rate, plan.arrival) {
+            // The time of the last event is part of the run, though nothing is left to be sent then.
+            let events = plan.messages_max.next_multiple_of(u64::from(plan.batch));
+            let whole_ns = (events as f64 / rate * NS_PER_SECOND as f64) as u64;
+            self.end_ns = self.end_ns.min(start_ns.saturating_add(whole_ns));
         }
         self.shared.measured_to_ns.store(self.end_ns, Ordering::Relaxed);
     }
@@ -333,9 +333,9 @@ impl PressRoom {
                 if full || !desk.connected || !desk.publisher.has_room() {
                     break;
                 }
-                let first = desk.next_batch * u64::from(self.plan.batch);
+                let first = desk.next_event(&self.plan);
                 let events = u64::from(self.plan.batch).min(self.plan.messages_max - first) as u32;
-                desk.next_batch += u64::from(self.plan.publishers);
+                desk.arrivals.pass();
                 // The clock is read anew, since making a thousand events takes a while.
                 let sent_ns = machine::now_ns().max(due_ns);
                 desk.publisher.publish(events, due_ns, sent_ns, &self.plan, &mut self.press);
@@ -348,7 +348,7 @@ impl PressRoom {
         for index in 0..self.desks.len() {
             let desk = &mut self.desks[index];
             let Some(link) = &mut desk.link else { continue };
-            if desk.publisher.outgoing().is_empty() {
+            if desk.publisher.outgoing().is_empty() && !link.has_unsent() {
                 continue;
             }
             if let Err(error) = link.flush(desk.publisher.outgoing()) {
@@ -392,15 +392,20 @@ impl PressRoom {
         work.chain(marks).min().unwrap_or(NEVER_NS)
     }
 
+    /// How many events of a publisher were due before the end and have not been sent.
+    fn unsent(&mut self, index: usize) -> u64 {
+        let mut unsent = 0;
+        // At saturation something is always due.
+        while self.plan.rate != Rate::Saturation && self.next_due_ns(&self.desks[index]).is_some() {
+            let desk = &mut self.desks[index];
+            unsent += u64::from(self.plan.batch).min(self.plan.messages_max - desk.next_event(&self.plan));
+            desk.arrivals.pass();
+        }
+        unsent
+    }
+
     fn finish(&mut self) -> Published {
-        let due = match self.plan.rate {
-            Rate::Saturation => 0,
-            Rate::PerSecond(rate) => {
-                let batch = self.plan.batch;
-                let batches = batches_within(self.end_ns.saturating_sub(self.start_ns), batch, rate);
-                batches.saturating_mul(u64::from(batch)).min(self.plan.messages_max)
-            }
-        };
+        let unsent = (0..self.desks.len()).map(|index| self.unsent(index)).sum();
         for desk in &mut self.desks {
             desk.publisher.stop(&mut self.press);
         }
@@ -410,37 +415,29 @@ impl PressRoom {
             send_lag: self.press.send_lag.clone(),
             tally: self.press.tally,
             measured: self.gauge.measured(),
-            unsent: due.saturating_sub(self.press.tally.sent),
+            unsent,
             notes: std::mem::take(&mut self.notes),
         }
     }
 }
 
 impl Desk {
-    fn new(id: u32) -> Desk {
+    fn new(id: u32, plan: &Plan) -> Desk {
+        let place = (id, plan.publishers);
         Desk {
             publisher: Publisher::new(id),
             link: None,
             connected: false,
-            next_batch: u64::from(id),
+            arrivals: Arrivals::new(plan.arrival, plan.stages.clone(), plan.seed, place, plan.batch),
             retry_ns: 0,
         }
     }
-}
 
-/// When the batch number `batches` is due after the start, at `rate` events per second.
-fn due_offset_ns(batches: u64, batch: u32, rate: f64) -> u64 {
-    (batches as f64 * f64::from(batch) / rate * NS_PER_SECOND as f64) as u64
-}
-
-/// How many batches are due within `length_ns` of the start, by the same reckoning as each one's due time.
-fn batches_within(length_ns: u64, batch: u32, rate: f64) -> u64 {
-    let estimate = length_ns as f64 / NS_PER_SECOND as f64 * rate / f64::from(batch);
-    let mut batches = (estimate as u64).saturating_sub(1);
-    while due_offset_ns(batches, batch, rate) < length_ns {
-        batches += 1;
+    /// The place of its next event among those of all publishers, which bounds how many there are.
+    fn next_event(&self, plan: &Plan) -> u64 {
+        let request = self.arrivals.past().saturating_mul(u64::from(plan.publishers));
+        request.saturating_add(u64::from(self.publisher.id())).saturating_mul(u64::from(plan.batch))
     }
-    batches
 }
 
 /// An alarm that is as good as none: a century.
@@ -499,15 +496,11 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_is_even_and_does_not_drift() {
-        assert_eq!(due_offset_ns(0, 1, 3.0), 0);
-        assert_eq!(due_offset_ns(3_000_000, 1, 3.0), 1_000_000 * NS_PER_SECOND);
-        assert_eq!(due_offset_ns(5, 10, 100.0), NS_PER_SECOND / 2);
-        assert_eq!(batches_within(1_100_000_000, 1, 100.0), 110);
-        assert_eq!(batches_within(1_100_000_001, 1, 100.0), 111);
-        assert_eq!(batches_within(0, 1, 100.0), 0);
-        assert_eq!(batches_within(NS_PER_SECOND, 7, 100.0), 15);
-        let offsets: Vec<u64> = (0..1_000).map(|batch| due_offset_ns(batch, 1, 700.0)).collect();
-        assert!(offsets.windows(2).all(|pair| (1_428_570..=1_428_572).contains(&(pair[1] - pair[0]))));
+    fn what_was_due_and_never_sent_is_counted() {
+        let start_ns = now_ns();
+        let (_listener, mut room) = press_room(start_ns);
+        room.publish(start_ns + 25_000_000);
+        room.end_ns = start_ns + 1_000_000_000;
+        assert_eq!((room.press.tally.sent, room.finish().unsent), (3, 97));
     }
 }

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +21,7 @@ use crate::machine::{NS_PER_SECOND, now_ns};
 use crate::options::Rate;
 use crate::payload::scatter;
 use crate::target::Target;
+use crate::tls::ReadWrite;
 
 /// A valid replay.
 #[derive(Debug)]
@@ -239,19 +239,20 @@ enum Answer {
 /// One connection that waits for each answer.
 struct Client {
     target: Target,
-    stream: TcpStream,
+    stream: Box<dyn ReadWrite + Send>,
     request: Vec<u8>,
     held: Vec<u8>,
 }
 
 impl Client {
     fn connect(target: Target) -> anyhow::Result<Client> {
-        let stream = open(&target).with_context(|| format!("cannot connect to {}", target.authority))?;
+        let stream =
+            target.connect(ANSWER_TIME).with_context(|| format!("cannot connect to {}", target.authority))?;
         Ok(Client { target, stream, request: Vec::new(), held: Vec::new() })
     }
 
     fn reconnect(&mut self) -> io::Result<()> {
-        self.stream = open(&self.target)?;
+        self.stream = self.target.connect(ANSWER_TIME)?;
         self.held.clear();
         Ok(())
     }
@@ -291,14 +292,6 @@ impl Client {
             }
         }
     }
-}
-
-fn open(target: &Target) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target.address, ANSWER_TIME)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(ANSWER_TIME))?;
-    stream.set_write_timeout(Some(ANSWER_TIME))?;
-    Ok(stream)
 }
 
 /// Reads a file line by line, so that standard input is replayed as it comes.

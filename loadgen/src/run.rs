@@ -13,9 +13,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::audit::Audit;
 use crate::control::{Command, Report as ThreadReport, Shared};
+use crate::cost::{Costs, Reading};
+use crate::counting::request;
 use crate::machine::{self, NS_PER_SECOND, now_ns};
+use crate::objective::watch::Watch;
+use crate::options::Rate;
 use crate::payload::scatter;
-use crate::plan::{EVENTS_MAX, Plan};
+use crate::plan::{EVENTS_MAX, Plan, Role};
 use crate::publishing::{self, Published};
 use crate::record::{Fate, Record};
 use crate::report::{Material, Report};
@@ -26,18 +30,31 @@ use crate::worker::{self, Findings};
 /// # Errors
 /// The run could not be set up, or a result not be written.
 pub(crate) fn run(plan: Plan, stop: Arc<AtomicBool>) -> anyhow::Result<ExitCode> {
-    check_descriptors(&plan)?;
-    let mut run = Run::new(Arc::new(plan), stop)?;
-    let report = run.drive();
-    let interrupted = run.stop.load(Ordering::Relaxed);
-    run.close();
-    let report = match report {
-        // Before there was anything to report.
-        Err(_) if interrupted => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
-        report => report?,
-    };
-    write_results(&run.plan, &report)?;
+    let plan = Arc::new(plan);
+    let Some(report) = measure_plan(&plan, &stop)? else { return Ok(ExitCode::from(EXIT_INTERRUPTED)) };
+    write_results(&plan, &report)?;
     Ok(ExitCode::from(report.exit_code()))
+}
+
+/// Runs the plan and writes nothing; nothing comes of one that was interrupted before there was anything to report. Sets `stop`
+/// at the end.
+///
+/// # Errors
+/// The run could not be set up.
+pub(crate) fn measure(plan: Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<Option<Report>> {
+    measure_plan(&Arc::new(plan), stop)
+}
+
+fn measure_plan(plan: &Arc<Plan>, stop: &Arc<AtomicBool>) -> anyhow::Result<Option<Report>> {
+    check_descriptors(plan)?;
+    let mut run = Run::new(Arc::clone(plan), Arc::clone(stop))?;
+    let report = run.drive();
+    let interrupted = run.stop.load(Ordering::Relaxed) && !run.is_called_off;
+    run.close();
+    match report {
+        Err(_) if interrupted => Ok(None),
+        report => report.map(Some),
+    }
 }
 
 struct Run {
@@ -49,6 +66,10 @@ struct Run {
     sender: crossbeam_channel::Sender<ThreadReport>,
     loops: Vec<worker::Handle>,
     publishing: Option<publishing::Handle>,
+    /// Whether the run was called off, since an objective was missed for too long.
+    is_called_off: bool,
+    /// What was used at the start of the measured part, and at its end.
+    readings: Option<(Reading, Reading)>,
     ticker: Ticker,
 }
 
@@ -63,18 +84,32 @@ impl Run {
             .map(|thread| worker::spawn(&plan, thread, number, &shared, sender.clone()))
             .collect::<io::Result<Vec<_>>>()
             .context("starting the loops")?;
-        Ok(Run { plan, number, stop, shared, reports, sender, loops, publishing: None, ticker })
+        Ok(Run {
+            plan,
+            number,
+            stop,
+            shared,
+            reports,
+            sender,
+            loops,
+            publishing: None,
+            is_called_off: false,
+            readings: None,
+            ticker,
+        })
     }
 
     /// Connect, publish or hold, drain, stop, audit.
     fn drive(&mut self) -> anyhow::Result<Report> {
+        self.set_up_foreign()?;
+        let first = self.plan.source.read(0).context("reading what the server has used")?;
         let begun_ns = now_ns();
         self.await_loops("connecting", u64::MAX, |report| matches!(report, ThreadReport::Connected))?;
         let connecting_s = (now_ns() - begun_ns) as f64 / NS_PER_SECOND as f64;
         let resident_bytes = machine::resident_bytes();
         let mut notes = Vec::new();
         let (published, measured_from_ns) = if self.plan.hold {
-            (None, self.hold())
+            (None, self.hold()?)
         } else {
             let (published, measured_from_ns) = self.publish()?;
             if !self.drain(&published.record) {
@@ -92,6 +127,15 @@ impl Run {
         };
         let findings = self.stop()?;
         self.ticker.clear();
+        if self.plan.role == Role::Connect && findings.iter().all(|one| one.latencies.handshake.count() == 0)
+        {
+            let mut reasons = findings.iter().flat_map(|one| one.refusals.keys());
+            anyhow::bail!("nobody could connect: {}", reasons.next().map_or("", String::as_str));
+        }
+        notes.extend(self.unmeasured(&findings));
+        let costs = self
+            .readings
+            .map(|(start, end)| Costs::between(&first, &start, &end, self.plan.seats.len() as u64));
         let nothing = Record::new(0);
         let record = published.as_ref().map_or(&nothing, |published| &published.record);
         let audit = Audit::new(&self.plan, record, &findings, measured_from_ns);
@@ -102,13 +146,57 @@ impl Run {
             audit,
             connecting_s,
             interrupted: self.stop.load(Ordering::Relaxed),
+            is_called_off: self.is_called_off,
+            costs,
             resident_bytes,
             notes,
         }))
     }
 
+    /// Makes the requests that a server of others wants before its first subscriber.
+    fn set_up_foreign(&self) -> anyhow::Result<()> {
+        let Plan { target, channels, foreign, .. } = &*self.plan;
+        for request in foreign.iter().flat_map(|foreign| foreign.setup(channels)) {
+            anyhow::ensure!(target.tls.is_none(), "requests before a run are made without encryption only");
+            let asked = request::ask(target.address, &target.authority, &request);
+            let status = asked.with_context(|| format!("{} {}", request.method, request.path))?;
+            anyhow::ensure!(
+                request::is_ok(status, &request.ok),
+                "{} {} was answered {status}",
+                request.method,
+                request.path
+            );
+        }
+        Ok(())
+    }
+
+    /// Why subscribers of somebody else's events have no latencies, if they have none.
+    fn unmeasured(&self, findings: &[Findings]) -> Option<String> {
+        let delivered: u64 = findings.iter().map(|one| one.tally.delivered).sum();
+        let measured: u64 = findings
+            .iter()
+            .flat_map(|one| &one.latencies.end_to_end)
+            .map(crate::histogram::Latency::count)
+            .sum();
+        (self.plan.role == Role::Subscribe && measured == 0).then(|| match delivered {
+            0 => "nothing was delivered".to_owned(),
+            _ => "no event says when it was due by the clock of this host, so there are no latencies"
+                .to_owned(),
+        })
+    }
+
+    /// Takes the first or the second reading of what the measured part costs.
+    fn read_costs(&mut self) -> anyhow::Result<()> {
+        let delivered =
+            self.loops.iter().map(|handle| handle.progress.delivered.load(Ordering::Relaxed)).sum();
+        let reading = self.plan.source.read(delivered).context("reading what the server has used")?;
+        self.readings = Some((self.readings.map_or(reading, |(start, _)| start), reading));
+        Ok(())
+    }
+
     /// Keeps the connections for the duration; returns when that began.
-    fn hold(&mut self) -> u64 {
+    fn hold(&mut self) -> anyhow::Result<u64> {
+        self.read_costs()?;
         let from_ns = now_ns();
         let to_ns = from_ns + self.plan.duration_ns;
         self.shared.measured_to_ns.store(to_ns, Ordering::Relaxed);
@@ -119,7 +207,8 @@ impl Run {
             let _ = self.reports.recv_timeout(left);
             self.tick("holding");
         }
-        from_ns
+        self.read_costs()?;
+        Ok(from_ns)
     }
 
     /// Publishes the whole schedule; returns what came of it and where the measured part began.
@@ -137,9 +226,33 @@ impl Run {
         // The loops must know first: a subscription confirmed from here on cannot pass over anything.
         self.loops.iter().for_each(|handle| handle.send(Command::Begin { measured_from_ns }));
         publishing.begin(start_ns);
+        let plan = Arc::clone(&self.plan);
+        let rate = if let Rate::PerSecond(rate) = plan.rate { rate } else { 0.0 };
+        let mut watch = plan
+            .patience_ns
+            .map(|patience_ns| Watch::new(&plan.objectives, patience_ns, measured_from_ns, rate));
         loop {
-            if let Some(ThreadReport::Published(published)) = self.next_report(u64::MAX, "publishing")? {
-                return Ok((*published, measured_from_ns));
+            let soonest_ns = if self.readings.is_none() { measured_from_ns } else { u64::MAX };
+            let report = self.next_report(soonest_ns, "publishing")?;
+            if self.readings.is_none() && measured_from_ns <= now_ns() {
+                self.read_costs()?;
+            }
+            match report {
+                Some(ThreadReport::Published(published)) => {
+                    self.read_costs()?;
+                    return Ok((*published, measured_from_ns));
+                }
+                Some(ThreadReport::Sampled(sample)) => {
+                    let accepted = self.shared.accepted.load(Ordering::Relaxed);
+                    if watch.as_mut().is_some_and(|watch| watch.take(&sample, accepted, now_ns())) {
+                        self.is_called_off = true;
+                        self.stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                _ => {}
+            }
+            if watch.as_mut().is_some_and(|watch| watch.is_due(now_ns(), self.loops.len())) {
+                self.tell_loops(&Command::Sample);
             }
         }
     }
@@ -148,7 +261,9 @@ impl Run {
     fn drain(&mut self, record: &Record) -> bool {
         let mut last = vec![0; self.plan.channels.len()];
         for (publisher, index, outcome) in record.outcomes() {
-            if let Fate::Accepted(sequence) = outcome.fate() {
+            if let Fate::Accepted(sequence) = outcome.fate()
+                && self.plan.is_wanted(publisher, index)
+            {
                 let channel = self.plan.channel_of(publisher, index);
                 last[channel] = sequence.max(last[channel]);
             }

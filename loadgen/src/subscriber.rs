@@ -6,11 +6,15 @@
 use std::sync::Arc;
 
 use crate::account::{Account, Gap, THINNED};
-use crate::event::{Notice, event_sequence, leading_number};
-use crate::histogram::DeliveryLatencies;
+use crate::event::{Notice, Stamp, event_sequence, leading_number};
+use crate::foreign::body;
+use crate::foreign::chunks::Chunks;
+use crate::histogram::{DeliveryLatencies, Latency};
 use crate::http;
+use crate::machine::NS_PER_SECOND;
 use crate::options::{OnSlow, Transport, Verify};
-use crate::plan::{Plan, Seat};
+use crate::payload::TAG;
+use crate::plan::{Plan, Role, Seat};
 use crate::sse;
 use crate::websocket::{self, Opcode};
 use crate::witness::{Stranger, Witness};
@@ -22,8 +26,12 @@ pub(crate) struct Company {
     pub(crate) plan: Arc<Plan>,
     /// What was seen.
     pub(crate) witness: Witness,
+    /// Room for a message of others, translated.
+    pub(crate) scratch: Vec<u8>,
     /// What was measured.
     pub(crate) latencies: DeliveryLatencies,
+    /// The end-to-end latencies since somebody last asked, if anybody does.
+    pub(crate) sample: Option<Latency>,
     /// What was counted.
     pub(crate) tally: Tally,
     /// The log that sequence numbers belong to, once the server has named it.
@@ -61,6 +69,12 @@ pub(crate) struct Subscriber {
     /// The beginning of a message in parts.
     parts: Vec<u8>,
     ever_open: bool,
+    /// When its last connection ended, until it has another.
+    cut_ns: Option<u64>,
+    /// Whether it comes back as a stranger, without a cursor.
+    is_stranger: bool,
+    /// Chunks that the server sends, and what they held that is not used up.
+    chunks: Option<Box<(Chunks, Vec<u8>)>>,
 }
 
 #[derive(Debug)]
@@ -97,6 +111,9 @@ impl Subscriber {
             outgoing: Vec::new(),
             parts: Vec::new(),
             ever_open: false,
+            cut_ns: None,
+            is_stranger: false,
+            chunks: None,
         }
     }
 
@@ -104,20 +121,39 @@ impl Subscriber {
     /// first resumes behind all that is settled.
     pub(crate) fn start(&mut self, now_ns: u64, company: &Company) {
         let plan = &company.plan;
-        let channel = &plan.channels[self.seat.channel as usize];
-        let cursor = self.ever_open.then(|| self.cursor_text(company));
+        let target = plan.target.for_subscriber(self.seat.id);
+        if let Some(foreign) = &plan.foreign {
+            if self.ever_open && !self.is_stranger {
+                self.forget();
+            }
+            self.outgoing.clear();
+            self.parts = Vec::new();
+            self.chunks = None;
+            self.started_ns = now_ns;
+            let channel = &plan.channels[self.seat.channel as usize];
+            let (request, key) =
+                foreign.subscribe(self.transport, &target.authority, target.token.as_deref(), channel);
+            self.outgoing.extend_from_slice(request.as_bytes());
+            self.phase = Phase::Requested(key);
+            return;
+        }
+        let resumes = self.ever_open && !self.is_stranger;
+        let cursor = resumes.then(|| self.cursor_text(company));
         self.outgoing.clear();
         self.parts = Vec::new();
         self.started_ns = now_ns;
         let (cursor, on_slow) = (cursor.as_deref(), plan.on_slow.map(OnSlow::name));
+        let channels =
+            plan.channels_of(&self.seat).map(|channel| ("channel", Some(&*plan.channels[channel])));
+        let mut members: Vec<(&str, Option<&str>)> = channels.collect();
+        members.extend([("on_slow", on_slow), ("tags", plan.filter.map(|_| TAG))]);
         let key = match self.transport {
             Transport::WebSocket => {
-                let members = [("channel", Some(channel.as_str())), ("since", cursor), ("on_slow", on_slow)];
-                websocket::write_upgrade(&plan.target, &members, &mut self.outgoing)
+                members.push(("since", cursor));
+                websocket::write_upgrade(&target, &members, &mut self.outgoing)
             }
             Transport::Sse => {
-                let members = [("channel", Some(channel.as_str())), ("on_slow", on_slow)];
-                http::write_event_stream(&plan.target, &members, cursor, &mut self.outgoing);
+                http::write_event_stream(&target, &members, cursor, &mut self.outgoing);
                 String::new()
             }
         };
@@ -125,11 +161,25 @@ impl Subscriber {
     }
 
     /// The connection is gone; the account stays.
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self, now_ns: u64) {
+        if matches!(self.phase, Phase::Open) {
+            self.cut_ns = Some(now_ns);
+        }
         self.phase = Phase::Closed;
         self.outgoing = Vec::new();
         self.parts = Vec::new();
         self.account.cut();
+    }
+
+    /// Whether it knows where it stands: without a cursor it could only resume from the beginning of the log.
+    pub(crate) fn can_resume(&self) -> bool {
+        0 < self.account.cursor() && !self.account.is_away()
+    }
+
+    /// Forgets where it stands: the next connection begins where the server then is.
+    pub(crate) fn forget(&mut self) {
+        self.is_stranger = true;
+        self.account.leave();
     }
 
     /// Makes the next connection use the other transport.
@@ -151,13 +201,28 @@ impl Subscriber {
         let mut used = 0;
         if let Phase::Requested(key) = &self.phase {
             let Some((head, length)) = http::read_head(bytes).map_err(Ending::Broken)? else { return Ok(0) };
-            check_answer(self.transport, key, &head, &bytes[length..])?;
-            company.latencies.handshake.record(now_ns - self.started_ns);
+            let may_chunk = company.plan.foreign.is_some();
+            check_answer(self.transport, key, &head, &bytes[length..], may_chunk)?;
+            company.latencies.handshake.record(now_ns.saturating_sub(self.started_ns));
             used = length;
             match self.transport {
-                Transport::WebSocket => self.phase = Phase::Upgraded,
-                Transport::Sse => self.open(now_ns),
+                Transport::WebSocket => {
+                    self.phase = Phase::Upgraded;
+                    self.greet(now_ns, company);
+                }
+                Transport::Sse => {
+                    self.chunks = head.chunked.then(Box::default);
+                    self.open(now_ns, company);
+                }
             }
+        }
+        if let Some(mut chunks) = self.chunks.take() {
+            let (reader, held) = &mut *chunks;
+            let taken = reader.take(&bytes[used..], held).map_err(Ending::Broken)?;
+            let done = self.handle_blocks(held, 0, now_ns, company)?;
+            held.drain(..done);
+            self.chunks = Some(chunks);
+            return Ok(used + taken);
         }
         match self.transport {
             Transport::WebSocket => self.handle_frames(bytes, used, now_ns, company),
@@ -195,7 +260,11 @@ impl Subscriber {
         (self.seat, self.account)
     }
 
-    fn open(&mut self, now_ns: u64) {
+    fn open(&mut self, now_ns: u64, company: &mut Company) {
+        if let Some(cut_ns) = self.cut_ns.take() {
+            company.latencies.reconnect.record(now_ns.saturating_sub(cut_ns));
+        }
+        self.is_stranger = false;
         self.phase = Phase::Open;
         self.live_from_ns = now_ns;
         self.ever_open = true;
@@ -235,6 +304,9 @@ impl Subscriber {
                     let code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                     return Err(Ending::Closed(code));
                 }
+                Opcode::Binary if company.plan.foreign.is_some() => {
+                    self.handle_foreign(frame.payload, now_ns, company);
+                }
                 Opcode::Binary => return Err(Ending::Broken("a binary message came where all are text")),
             }
         }
@@ -270,12 +342,18 @@ impl Subscriber {
     ) -> Result<usize, Ending> {
         while let Some((block, length)) = sse::read_block(&bytes[used..]).map_err(Ending::Broken)? {
             used += length;
+            if company.plan.foreign.is_some() {
+                if let Some(data) = &block.data {
+                    self.handle_foreign(data, now_ns, company);
+                }
+                continue;
+            }
             let id = block.id.map(|id| self.read_id(id, company));
             match (&block.data, id) {
                 (None, Some(Some(sequence))) => self.account.settle(sequence),
                 (Some(data), id) => {
                     if company.plan.verify == Verify::Full && block.event != Some(b"gap") {
-                        self.check_block(data, block.event, id.flatten(), company);
+                        self.check_block(data, block.event, id.flatten());
                     }
                     self.handle_json(data, now_ns, company)?;
                 }
@@ -308,15 +386,15 @@ impl Subscriber {
     }
 
     /// The lines around the JSON must say what the JSON says.
-    fn check_block(&mut self, json: &[u8], event: Option<&[u8]>, id: Option<u64>, company: &Company) {
+    fn check_block(&mut self, json: &[u8], event: Option<&[u8]>, id: Option<u64>) {
         let Some((sequence, end)) = event_sequence(json) else { return };
         if id != Some(sequence) {
             self.account.nonsense(format!("event {sequence} came in a block with the id {id:?}"));
         }
-        let channel = company.plan.channels[self.seat.channel as usize].as_bytes();
+        // Channels have no escapes in them, so the next quotation mark ends the name.
         let kind = json[end..]
             .strip_prefix(br#","channel":""#)
-            .and_then(|rest| rest.strip_prefix(channel))
+            .and_then(|rest| Some(&rest[memchr::memchr(b'"', rest)?..]))
             .and_then(|rest| rest.strip_prefix(br#"","event":""#));
         let same = kind.zip(event).is_some_and(|(kind, event)| {
             kind.strip_prefix(event).is_some_and(|rest| rest.starts_with(b"\""))
@@ -326,7 +404,58 @@ impl Subscriber {
         }
     }
 
+    /// Says on a WebSocket of others what is to be said first.
+    fn greet(&mut self, now_ns: u64, company: &mut Company) {
+        let plan = Arc::clone(&company.plan);
+        let Some(foreign) = &plan.foreign else { return };
+        let channel = &plan.channels[self.seat.channel as usize];
+        for text in foreign.greetings(channel) {
+            websocket::write_frame(Opcode::Text, text.as_bytes(), MASK, &mut self.outgoing);
+        }
+        if foreign.confirmation(channel).is_none() {
+            self.open(now_ns, company);
+        }
+    }
+
+    /// Finds the events in a message of others, of which one may hold several, and takes each as if it were ours.
+    fn handle_foreign(&mut self, message: &[u8], now_ns: u64, company: &mut Company) {
+        let plan = Arc::clone(&company.plan);
+        let Some(foreign) = &plan.foreign else { return };
+        if matches!(self.phase, Phase::Upgraded) {
+            let channel = &plan.channels[self.seat.channel as usize];
+            let is_confirmed = foreign
+                .confirmation(channel)
+                .is_some_and(|confirmation| memchr::memmem::find(message, confirmation.as_bytes()).is_some());
+            if is_confirmed {
+                self.open(now_ns, company);
+            }
+        }
+        let mut rest = message;
+        while let Some((stamp, start, end)) = body::find(rest) {
+            if stamp.run == company.witness.run() && stamp.publisher < plan.publishers {
+                let sequence = plan.foreign_number(stamp.publisher, stamp.index);
+                let channel = &plan.channels[plan.channel_of(stamp.publisher, stamp.index)];
+                let mut json = std::mem::take(&mut company.scratch);
+                json.clear();
+                body::translate(sequence, channel, &stamp, &rest[start..end], &mut json);
+                self.handle_event(sequence, &json, now_ns, company);
+                company.scratch = json;
+            } else {
+                company.tally.delivered += 1;
+                company.tally.foreign += 1;
+                if plan.role == Role::Subscribe {
+                    self.measure_others(&stamp, now_ns, company);
+                }
+            }
+            rest = &rest[end..];
+        }
+    }
+
     fn handle_json(&mut self, json: &[u8], now_ns: u64, company: &mut Company) -> Result<(), Ending> {
+        if company.plan.foreign.is_some() {
+            self.handle_foreign(json, now_ns, company);
+            return Ok(());
+        }
         match event_sequence(json) {
             Some((sequence, _)) => {
                 self.handle_event(sequence, json, now_ns, company);
@@ -340,7 +469,7 @@ impl Subscriber {
         company.tally.delivered += 1;
         let compare = company.plan.verify == Verify::Full;
         match company.witness.see(sequence, json, self.transport, compare) {
-            Ok(sight) if sight.channel != self.seat.channel => {
+            Ok(sight) if !company.plan.takes(&self.seat, sight.channel) => {
                 let name = &company.plan.channels[sight.channel as usize];
                 self.account.misrouted(sequence, name);
             }
@@ -351,6 +480,9 @@ impl Subscriber {
                     let latencies = &mut company.latencies;
                     latencies.end_to_end[self.transport as usize]
                         .record(now_ns.saturating_sub(sight.intended_ns));
+                    if let Some(sample) = &mut company.sample {
+                        sample.record(now_ns.saturating_sub(sight.intended_ns));
+                    }
                     latencies.service.record(now_ns.saturating_sub(sight.sent_ns));
                     company.witness.note_receipt(sequence, now_ns);
                 }
@@ -358,8 +490,22 @@ impl Subscriber {
             Err(Stranger::Foreign) => {
                 company.tally.foreign += 1;
                 self.account.foreign(sequence);
+                if company.plan.role == Role::Subscribe
+                    && let Some((stamp, _)) = Stamp::find(json)
+                {
+                    self.measure_others(&stamp, now_ns, company);
+                }
             }
             Err(Stranger::Altered) => self.account.altered(sequence),
+        }
+    }
+
+    /// Measures somebody else's event, if it says when it was due and that was not long ago: then it is one of this host.
+    fn measure_others(&self, stamp: &Stamp, now_ns: u64, company: &mut Company) {
+        let from_ns = company.measured_from_ns.max(self.live_from_ns).max(now_ns.saturating_sub(AGE_NS_MAX));
+        if (from_ns..=now_ns).contains(&stamp.intended_ns) && !self.seat.slow {
+            company.latencies.end_to_end[self.transport as usize].record(now_ns - stamp.intended_ns);
+            company.latencies.service.record(now_ns.saturating_sub(stamp.sent_ns));
         }
     }
 
@@ -397,11 +543,11 @@ impl Subscriber {
         if let Some(epoch) = &notice.epoch {
             self.learn_epoch(epoch.as_bytes(), company);
         }
-        if !company.publishing && !self.ever_open {
+        if (!company.publishing && !self.ever_open) || self.is_stranger {
             self.account.settle(sequence);
         }
         if matches!(self.phase, Phase::Upgraded) {
-            self.open(now_ns);
+            self.open(now_ns, company);
         }
     }
 
@@ -422,7 +568,13 @@ impl Subscriber {
     }
 }
 
-fn check_answer(transport: Transport, key: &str, head: &http::Head, rest: &[u8]) -> Result<(), Ending> {
+fn check_answer(
+    transport: Transport,
+    key: &str,
+    head: &http::Head,
+    rest: &[u8],
+    may_chunk: bool,
+) -> Result<(), Ending> {
     let excerpt = String::from_utf8_lossy(&rest[..rest.len().min(EXCERPT_BYTES)]);
     let result = match transport {
         Transport::WebSocket => websocket::check_upgrade(head, key),
@@ -430,7 +582,7 @@ fn check_answer(transport: Transport, key: &str, head: &http::Head, rest: &[u8])
         Transport::Sse if !head.content_type.starts_with("text/event-stream") => {
             Err(format!("the event stream has the type {:?}", head.content_type))
         }
-        Transport::Sse if head.chunked => Err("the event stream comes in chunks".to_owned()),
+        Transport::Sse if head.chunked && !may_chunk => Err("the event stream comes in chunks".to_owned()),
         Transport::Sse => return Ok(()),
     };
     result.map_err(|error| Ending::Refused(format!("{error} {excerpt}").trim_end().to_owned()))
@@ -439,6 +591,8 @@ fn check_answer(transport: Transport, key: &str, head: &http::Head, rest: &[u8])
 /// Enough pongs for a server that asks in a hurry; further pings go unanswered until these are sent.
 const PONG_BYTES_MAX: usize = 4_096;
 const EXCERPT_BYTES: usize = 200;
+/// A stamp that is older was made by another host's clock, or in an earlier run.
+const AGE_NS_MAX: u64 = 600 * NS_PER_SECOND;
 /// Any mask does.
 const MASK: [u8; 4] = [0x5a, 0x17, 0xc3, 0x88];
 
@@ -446,7 +600,6 @@ const MASK: [u8; 4] = [0x5a, 0x17, 0xc3, 0x88];
 mod tests {
     use super::*;
     use crate::account::Faults;
-    use crate::event::Stamp;
     use crate::flags::{Command, Flags};
     use clap::Parser;
     use tungstenite::handshake::derive_accept_key;
@@ -459,8 +612,10 @@ mod tests {
         let plan = Plan::new(*flags).expect("a plan");
         Company {
             witness: Witness::new(RUN, &plan.channels),
+            scratch: Vec::new(),
             plan: Arc::new(plan),
             latencies: DeliveryLatencies::new(),
+            sample: None,
             tally: Tally::default(),
             epoch: None,
             publishing: false,
@@ -469,7 +624,7 @@ mod tests {
     }
 
     fn seat(transport: Transport) -> Seat {
-        Seat { id: 0, thread: 0, transport, channel: 0, slow: false, source: None }
+        Seat { id: 0, thread: 0, transport, channel: 0, slow: false, storm: false, source: None }
     }
 
     fn event(sequence: u64) -> String {
@@ -595,7 +750,7 @@ mod tests {
         subscriber.handle_input(&bytes, 10, &mut company).expect("no end");
         assert!(subscriber.is_open());
         for (transport, expected) in [("sse", "\r\nLast-Event-ID: E-41\r\n"), ("ws", "&since=E-41 ")] {
-            subscriber.stop();
+            subscriber.stop(1);
             subscriber.change_transport();
             subscriber.start(20, &company);
             let request = String::from_utf8(subscriber.outgoing().clone()).expect("text");

@@ -121,6 +121,11 @@ impl Witness {
         }
     }
 
+    /// The number of the run whose events it knows.
+    pub(crate) fn run(&self) -> u64 {
+        self.run
+    }
+
     /// Looks at the JSON of the event `sequence` as it came over `transport`. Without `compare` only the first
     /// delivery is looked at, and the others are believed.
     ///

@@ -1,12 +1,12 @@
 //! One loop of subscribers: a thread, a poll, thousands of sockets.
 //!
 //! # Contract       driven by [`Command`]s from the run, answers with [`Report`]s; the last of them holds the findings
-//! # A turn         sleep → clock → control → connect → input → churn → timers → measure
+//! # A turn         sleep → clock → control → connect → input → churn and storm → slow readers → timers → measure
 //! # Bounds         one read buffer per loop; a connection owns bytes only while a message is half read; what a turn leaves
 //! unread is remembered, since readiness is told once
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,10 +19,10 @@ use mio::{Events, Poll, Token, Waker};
 use crate::account::Account;
 use crate::control::{Command, Progress, Report, Shared};
 use crate::gauge::{Gauge, Measured, Totals};
-use crate::histogram::DeliveryLatencies;
+use crate::histogram::{DeliveryLatencies, Latency};
 use crate::link::{BUFFER_BYTES, Link, Reading};
 use crate::machine::{NS_PER_SECOND, now_ns};
-use crate::plan::{Plan, Seat};
+use crate::plan::{Plan, Role, Seat};
 use crate::subscriber::{Company, Ending, Subscriber, Tally};
 use crate::witness::Witness;
 
@@ -43,6 +43,12 @@ pub(crate) struct Findings {
     pub(crate) closed: u64,
     /// Subscribers that were cut off on purpose and resumed.
     pub(crate) churned: u64,
+    /// Subscribers that left on purpose and came back as strangers.
+    pub(crate) replaced: u64,
+    /// Subscribers that the storm cut off.
+    pub(crate) stormed: u64,
+    /// Connections that failed, by reason, where that is what is counted.
+    pub(crate) refusals: BTreeMap<String, u64>,
     /// Subscribers that were given up, and why.
     pub(crate) abandoned: Vec<String>,
     /// Subscribers that were open at the end.
@@ -139,11 +145,20 @@ struct Worker {
     connected: bool,
     /// Connections that have more to read than one turn gave them.
     unfinished: VecDeque<usize>,
-    churn: Churn,
+    /// Those who are cut off and resume, and those who leave and come back as strangers.
+    churns: [Churn; 2],
+    /// When the storm comes, after the start of the measured part, until it has come.
+    storm_after_ns: Option<u64>,
+    /// When slow subscribers read again, if they read at all.
+    next_trickle_ns: u64,
     stage: Stage,
     gauge: Gauge,
     bytes: u64,
     closed: u64,
+    storm_cuts: u64,
+    /// Connections that failed where that is what is counted, and why.
+    refused: u64,
+    refusals: BTreeMap<String, u64>,
     abandoned: Vec<String>,
     next_timeout_check_ns: u64,
 }
@@ -158,9 +173,11 @@ struct Connection {
     unfinished: bool,
 }
 
-/// Cutting subscribers off so that they resume.
+/// Cutting subscribers off one by one.
 #[derive(Default)]
 struct Churn {
+    /// Whether they come back without a cursor.
+    as_strangers: bool,
     /// Cuts per second of this loop.
     rate: f64,
     began_ns: u64,
@@ -179,6 +196,7 @@ impl Worker {
         let Wiring { shared, progress, poll, inbox, reports } = wiring;
         let seats = plan.seats.iter().filter(|seat| seat.thread == thread);
         let connections: Vec<_> = seats.map(|seat| Connection::new(*seat)).collect();
+        let plan_samples = plan.patience_ns.is_some();
         let part = connections.len() as f64 / plan.seats.len().max(1) as f64;
         Worker {
             shared,
@@ -196,18 +214,28 @@ impl Worker {
             open: 0,
             connected: false,
             unfinished: VecDeque::new(),
-            churn: Churn { rate: plan.churn_rate * part, ..Churn::default() },
+            churns: [
+                Churn { rate: plan.churn_rate * part, ..Churn::default() },
+                Churn { rate: plan.turnover_rate * part, as_strangers: true, ..Churn::default() },
+            ],
+            storm_after_ns: plan.storm_after_ns,
+            next_trickle_ns: 0,
             stage: Stage::Connecting,
             gauge: Gauge::default(),
             bytes: 0,
             closed: 0,
+            storm_cuts: 0,
+            refused: 0,
+            refusals: BTreeMap::new(),
             abandoned: Vec::new(),
             next_timeout_check_ns: 0,
             connections,
             company: Company {
                 witness: Witness::new(run, &plan.channels),
+                scratch: Vec::new(),
                 plan,
                 latencies: DeliveryLatencies::new(),
+                sample: plan_samples.then(Latency::new),
                 tally: Tally::default(),
                 epoch: None,
                 publishing: false,
@@ -233,6 +261,8 @@ impl Worker {
             self.connect(turn_ns);
             self.input(&events);
             self.cut(turn_ns);
+            self.storm(turn_ns);
+            self.trickle(turn_ns);
             self.check_timeouts(turn_ns);
             self.check_drained(turn_ns);
             self.measure(turn_ns);
@@ -254,8 +284,16 @@ impl Worker {
         if let Some(Reverse((retry_ns, _))) = self.retries.peek() {
             due_ns = due_ns.min(soonest_ns.max(*retry_ns));
         }
-        if 0.0 < self.churn.rate && matches!(self.stage, Stage::Publishing) {
-            due_ns = due_ns.min(soonest_ns.max(self.churn.due_ns()));
+        if matches!(self.stage, Stage::Publishing) {
+            for churn in self.churns.iter().filter(|churn| 0.0 < churn.rate) {
+                due_ns = due_ns.min(soonest_ns.max(churn.due_ns()));
+            }
+            if let Some(storm_ns) = self.storm_ns() {
+                due_ns = due_ns.min(storm_ns);
+            }
+        }
+        if self.company.plan.slow_bytes_per_s.is_some() && self.holds_back() {
+            due_ns = due_ns.min(self.next_trickle_ns);
         }
         if let Stage::Draining { next_check_ns, reported: false, .. } = self.stage {
             due_ns = due_ns.min(next_check_ns);
@@ -275,8 +313,12 @@ impl Worker {
                 Command::Begin { measured_from_ns } => {
                     self.company.publishing = true;
                     self.company.measured_from_ns = measured_from_ns;
-                    self.churn.began_ns = now_ns;
+                    self.churns.iter_mut().for_each(|churn| churn.began_ns = now_ns);
                     self.stage = Stage::Publishing;
+                }
+                Command::Sample => {
+                    let sample = self.company.sample.replace(Latency::new());
+                    self.say(Report::Sampled(Box::new(sample.unwrap_or_else(Latency::new))));
                 }
                 Command::Drain(last) => {
                     self.end_measuring(now_ns);
@@ -295,8 +337,11 @@ impl Worker {
     fn connect(&mut self, now_ns: u64) {
         while self.handshaking < HANDSHAKES_MAX && self.connect_due_ns() <= now_ns {
             let Some(index) = self.waiting.pop_front() else { break };
+            let due_ns = self.connect_due_ns();
             self.connects_begun += 1;
-            self.begin_connection(index, now_ns);
+            // A storm of connects is an open loop too: who has to wait for his turn has been waiting since he was due.
+            let begun_ns = if self.company.plan.role == Role::Connect { due_ns } else { now_ns };
+            self.begin_connection(index, begun_ns);
         }
         while self.handshaking < HANDSHAKES_MAX {
             match self.retries.peek() {
@@ -306,7 +351,7 @@ impl Worker {
             let Some(Reverse((_, index))) = self.retries.pop() else { break };
             self.begin_connection(index, now_ns);
         }
-        if !self.connected && self.open == self.connections.len() as u64 {
+        if !self.connected && self.open + self.refused == self.connections.len() as u64 {
             self.connected = true;
             self.say(Report::Connected);
         }
@@ -320,8 +365,7 @@ impl Worker {
         let connection = &mut self.connections[index];
         connection.attempts += 1;
         let seat = *connection.subscriber.seat();
-        let address = self.company.plan.target.address;
-        match Link::open(address, seat.source, self.poll.registry(), Token(index)) {
+        match Link::to(&self.company.plan.target, seat.source, self.poll.registry(), Token(index)) {
             Ok(link) => {
                 connection.subscriber.start(now_ns, &self.company);
                 connection.link = Some(link);
@@ -349,20 +393,28 @@ impl Worker {
     /// Writes and reads what can be written and read. `to_the_end` asks to read until nothing is left even where
     /// a short read says that there is nothing, since the end of a stream may stand behind it.
     fn serve(&mut self, index: usize, writable: bool, to_the_end: bool) {
-        let holds = self.holds_back();
+        let subscriber = &self.connections[index].subscriber;
+        if subscriber.seat().slow && subscriber.is_open() && self.holds_back() {
+            return;
+        }
+        self.serve_some(index, writable, to_the_end, usize::MAX);
+    }
+
+    /// The same for anybody, reading at most `most` bytes.
+    fn serve_some(&mut self, index: usize, writable: bool, to_the_end: bool, most: usize) {
         let connection = &mut self.connections[index];
         if connection.link.is_none() {
             return;
         }
         let was_open = connection.subscriber.is_open();
         let was_handshaking = connection.subscriber.handshake_since_ns().is_some();
-        if holds && connection.subscriber.seat().slow && was_open {
-            return;
-        }
         let mut result = if writable { connection.flush() } else { Ok(()) };
         if result.is_ok() {
-            result = match connection.read(&mut self.buffer, &mut self.company, &mut self.bytes, to_the_end) {
+            let read = (most, to_the_end);
+            result = match connection.read(&mut self.buffer, &mut self.company, &mut self.bytes, read) {
                 Ok(Reading::Drained) => Ok(()),
+                // Who reads slowly goes on by the clock.
+                Ok(Reading::Unfinished) if most < usize::MAX => Ok(()),
                 Ok(Reading::Unfinished) => {
                     if !std::mem::replace(&mut connection.unfinished, true) {
                         self.unfinished.push_back(index);
@@ -401,7 +453,7 @@ impl Worker {
         self.open -= u64::from(connection.subscriber.is_open());
         self.handshaking -= usize::from(connection.subscriber.handshake_since_ns().is_some());
         connection.link = None;
-        connection.subscriber.stop();
+        connection.subscriber.stop(now_ns());
     }
 
     fn react(&mut self, index: usize, failure: Failure) {
@@ -417,6 +469,9 @@ impl Worker {
                     now_ns(),
                 );
             }
+            Failure::Ending(Ending::Refused(text)) if self.company.plan.role == Role::Connect => {
+                self.abandon(index, text);
+            }
             Failure::Ending(Ending::Refused(text)) if !self.connected => self.say(Report::Failed(text)),
             Failure::Ending(Ending::Refused(text)) => self.retry_or_abandon(index, &text, now_ns()),
             Failure::Ending(Ending::Broken(text)) => {
@@ -427,7 +482,9 @@ impl Worker {
 
     fn retry_or_abandon(&mut self, index: usize, reason: &str, now_ns: u64) {
         let attempts = self.connections[index].attempts;
-        if self.connected && attempts < RECONNECTS_MAX {
+        if self.company.plan.role == Role::Connect {
+            self.abandon(index, reason.to_owned());
+        } else if self.connected && attempts < RECONNECTS_MAX {
             self.retries.push(Reverse((now_ns + u64::from(attempts) * RECONNECT_NS, index)));
         } else if attempts < CONNECTS_MAX {
             self.retries.push(Reverse((now_ns + RECONNECT_NS, index)));
@@ -439,7 +496,13 @@ impl Worker {
     fn abandon(&mut self, index: usize, reason: String) {
         let connection = &mut self.connections[index];
         connection.abandoned = true;
-        if !self.connected {
+        if self.company.plan.role == Role::Connect {
+            self.refused += 1;
+            let is_new = !self.refusals.contains_key(&reason);
+            let is_many = is_new && REFUSALS_MAX <= self.refusals.len();
+            let reason = if is_many { "other reasons".to_owned() } else { reason };
+            *self.refusals.entry(reason).or_default() += 1;
+        } else if !self.connected {
             self.say(Report::Failed(reason));
         } else if self.abandoned.len() < ABANDONED_NOTES_MAX {
             let id = connection.subscriber.seat().id;
@@ -447,25 +510,72 @@ impl Worker {
         }
     }
 
-    /// Cuts off the subscribers that are due and has them resume at once over the other transport.
+    /// Cuts off the subscribers that are due. Those who resume do so at once over the other transport.
     fn cut(&mut self, now_ns: u64) {
-        if self.churn.rate == 0.0 || !matches!(self.stage, Stage::Publishing) {
+        if !matches!(self.stage, Stage::Publishing) {
             return;
         }
-        while self.churn.due_ns() <= now_ns && self.handshaking < HANDSHAKES_MAX {
-            let count = self.connections.len();
-            let places = (0..count).map(|step| (self.churn.next + step) % count);
-            let fit = |index: &usize| {
-                let subscriber = &self.connections[*index].subscriber;
-                // Without a cursor it could only resume from the beginning of the log.
-                subscriber.is_open() && !subscriber.seat().slow && 0 < subscriber.account().cursor()
-            };
-            let Some(index) = places.into_iter().find(fit) else { break };
-            self.churn.next = (index + 1) % count;
-            self.churn.cuts += 1;
-            self.end_connection(index);
-            self.connections[index].subscriber.change_transport();
-            self.begin_connection(index, now_ns);
+        for place in 0..self.churns.len() {
+            let as_strangers = self.churns[place].as_strangers;
+            while self.churns[place].is_due(now_ns) && self.handshaking < HANDSHAKES_MAX {
+                let (count, next) = (self.connections.len(), self.churns[place].next);
+                let mut places = (0..count).map(|step| (next + step) % count);
+                let fit = |index: &usize| {
+                    let subscriber = &self.connections[*index].subscriber;
+                    let can_resume = as_strangers || subscriber.can_resume();
+                    subscriber.is_open() && !subscriber.seat().slow && can_resume
+                };
+                let Some(index) = places.find(fit) else { break };
+                let churn = &mut self.churns[place];
+                churn.next = (index + 1) % count;
+                churn.cuts += 1;
+                self.end_connection(index);
+                let subscriber = &mut self.connections[index].subscriber;
+                if as_strangers {
+                    subscriber.forget();
+                } else {
+                    subscriber.change_transport();
+                }
+                self.begin_connection(index, now_ns);
+            }
+        }
+    }
+
+    /// Cuts off all who are part of the storm; they come back as fast as handshakes may begin.
+    fn storm(&mut self, now_ns: u64) {
+        if self.storm_ns().is_none_or(|storm_ns| now_ns < storm_ns)
+            || !matches!(self.stage, Stage::Publishing)
+        {
+            return;
+        }
+        self.storm_after_ns = None;
+        for index in 0..self.connections.len() {
+            let subscriber = &self.connections[index].subscriber;
+            if subscriber.seat().storm && subscriber.is_open() && subscriber.can_resume() {
+                self.storm_cuts += 1;
+                self.end_connection(index);
+                self.retries.push(Reverse((now_ns, index)));
+            }
+        }
+    }
+
+    fn storm_ns(&self) -> Option<u64> {
+        Some(self.company.measured_from_ns.saturating_add(self.storm_after_ns?))
+    }
+
+    /// Has slow subscribers read as much as their speed allows since the last time.
+    fn trickle(&mut self, now_ns: u64) {
+        let Some(speed) = self.company.plan.slow_bytes_per_s else { return };
+        if !self.holds_back() || now_ns < self.next_trickle_ns {
+            return;
+        }
+        self.next_trickle_ns = now_ns + TRICKLE_NS;
+        let bytes = (speed * TRICKLE_NS).div_ceil(NS_PER_SECOND) as usize;
+        for index in 0..self.connections.len() {
+            let subscriber = &self.connections[index].subscriber;
+            if subscriber.seat().slow && subscriber.is_open() {
+                self.serve_some(index, false, false, bytes);
+            }
         }
     }
 
@@ -490,9 +600,12 @@ impl Worker {
             return;
         }
         *next_check_ns = now_ns + DRAIN_CHECK_NS;
+        let plan = &self.company.plan;
         let settled = |connection: &Connection| {
             let subscriber = &connection.subscriber;
-            connection.abandoned || last[subscriber.seat().channel as usize] <= subscriber.account().cursor()
+            let mut channels = plan.channels_of(subscriber.seat());
+            let cursor = subscriber.account().cursor();
+            connection.abandoned || channels.all(|channel| last[channel] <= cursor)
         };
         if self.connections.iter().all(settled) {
             *reported = true;
@@ -539,7 +652,10 @@ impl Worker {
             tally: self.company.tally,
             measured: self.gauge.measured(),
             closed: self.closed,
-            churned: self.churn.cuts,
+            churned: self.churns[0].cuts,
+            replaced: self.churns[1].cuts,
+            stormed: self.storm_cuts,
+            refusals: self.refusals,
             abandoned: self.abandoned,
             open: self.open,
         }
@@ -574,10 +690,10 @@ impl Connection {
         buffer: &mut Vec<u8>,
         company: &mut Company,
         bytes: &mut u64,
-        to_the_end: bool,
+        (most, to_the_end): (usize, bool),
     ) -> Result<Reading, Failure> {
         let Some(link) = &mut self.link else { return Ok(Reading::Drained) };
-        link.read(buffer, to_the_end, |input, new| {
+        link.read_some(buffer, most, to_the_end, |input, new| {
             *bytes += new as u64;
             Ok(self.subscriber.handle_input(input, now_ns(), company)?)
         })
@@ -585,6 +701,10 @@ impl Connection {
 }
 
 impl Churn {
+    fn is_due(&self, now_ns: u64) -> bool {
+        0.0 < self.rate && self.due_ns() <= now_ns
+    }
+
     fn due_ns(&self) -> u64 {
         self.began_ns + ((self.cuts + 1) as f64 / self.rate * NS_PER_SECOND as f64) as u64
     }
@@ -623,5 +743,9 @@ const RECONNECTS_MAX: u32 = 20;
 const RECONNECT_NS: u64 = NS_PER_SECOND / 20;
 const BLOCKED_NS: u64 = NS_PER_SECOND / 1_000;
 const DRAIN_CHECK_NS: u64 = NS_PER_SECOND / 50;
+/// How often slow subscribers read: often enough for a server to see them as slow and not as still.
+const TRICKLE_NS: u64 = NS_PER_SECOND / 10;
 const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
 const ABANDONED_NOTES_MAX: usize = 20;
+/// Reasons may carry what only one connection was told, so there could be as many as connections.
+const REFUSALS_MAX: usize = 32;

@@ -1,14 +1,22 @@
 //! What a run tells: the table for people, the JSON for programs, the verdict for both.
 
+mod objectives;
 mod table;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use self::objectives::Figures;
+
 use crate::audit::Audit;
+use crate::cost::Costs;
+use crate::foreign::Foreign;
 use crate::gauge::Measured;
 use crate::histogram::{DeliveryLatencies, Latency, Summary};
-use crate::options::{OnSlow, Rate, Size, Transport, Verify, Via};
-use crate::plan::Plan;
+use crate::objective::{Figure, Judged};
+use crate::options::{OnSlow, Rate, Transport, Verify, Via};
+use crate::plan::{Plan, Role};
 use crate::publishing::Published;
 use crate::worker::Findings;
 
@@ -20,6 +28,8 @@ pub(crate) struct Report {
     /// Unix seconds at the end of the run.
     finished_at: u64,
     target: String,
+    /// The command.
+    role: &'static str,
     verdict: Verdict,
     exit_code: u8,
     /// Why the figures do not stand for the server, if they do not.
@@ -30,6 +40,10 @@ pub(crate) struct Report {
     delivered: DeliveredFigures,
     verification: Audit,
     latency_ms: Vec<Row>,
+    /// What the run had to reach, and whether it did.
+    objectives: Vec<Judged>,
+    /// What the run cost, where anybody tells.
+    costs: Option<Costs>,
     generator: Generator,
     #[serde(skip)]
     end_to_end: Latency,
@@ -45,6 +59,8 @@ pub(crate) enum Verdict {
     Invalid,
     /// The server lost, repeated, reordered or changed something.
     Failed,
+    /// An objective was not reached, and nothing else was wrong.
+    Missed,
     /// Somebody ended it early; what there was until then is well.
     Interrupted,
 }
@@ -58,8 +74,21 @@ struct Setting {
     channels: usize,
     publishers: u32,
     publish_via: &'static str,
-    /// Events per second; absent at saturation.
+    /// What the server speaks.
+    protocol: String,
+    /// Events per second, the most where it changes; absent at saturation.
     rate: Option<f64>,
+    arrival: String,
+    /// Absent where the rate does not change.
+    stages: Option<String>,
+    subscriptions_each: u32,
+    filter: Option<f64>,
+    skewed: bool,
+    slow_bytes_per_s: Option<u64>,
+    churn_per_s: f64,
+    storm: usize,
+    storm_after_s: Option<f64>,
+    encrypted: bool,
     outstanding: Option<usize>,
     batch: u32,
     size: String,
@@ -101,7 +130,11 @@ struct DeliveredFigures {
     connected: f64,
     closed_by_server: u64,
     churned: u64,
+    replaced: u64,
+    stormed: u64,
     given_up: usize,
+    /// Connections that failed, by reason, where that is what is counted.
+    refusals: BTreeMap<String, u64>,
     open_at_end: u64,
     pings: u64,
 }
@@ -137,6 +170,10 @@ pub(crate) struct Material<'a> {
     pub(crate) connecting_s: f64,
     /// Whether somebody ended the run early.
     pub(crate) interrupted: bool,
+    /// Whether it was ended early because an objective was missed for too long.
+    pub(crate) is_called_off: bool,
+    /// What it cost.
+    pub(crate) costs: Option<Costs>,
     /// Resident memory while all were connected.
     pub(crate) resident_bytes: Option<u64>,
     /// What else there is to say.
@@ -146,47 +183,95 @@ pub(crate) struct Material<'a> {
 impl Report {
     /// Works everything out.
     pub(crate) fn new(material: Material<'_>) -> Report {
-        let Material { plan, published, findings, audit, .. } = material;
+        let Material { plan, published, findings, mut audit, .. } = material;
         let mut latencies = DeliveryLatencies::new();
         findings.iter().for_each(|one| latencies.merge(&one.latencies));
         let mut end_to_end = Latency::new();
         latencies.end_to_end.iter().for_each(|latency| end_to_end.merge(latency));
-        let rows = rows(&latencies, &end_to_end, published, &audit);
+        let span = audit.span();
+        let measured = measured(&latencies, &end_to_end, published, &span);
+        let rows = rows(&measured);
+        let published_figures = published.map_or_else(PublishedFigures::default, published_figures);
+        let delivered = delivered_figures(findings, &audit, material.connecting_s);
+        let figures = Figures {
+            latencies: &measured,
+            published: &published_figures,
+            delivered: &delivered,
+            subscribers: plan.seats.len(),
+            audit: &audit,
+        };
+        let objectives = figures.judge(&plan.objectives);
         let generator = generator(findings, published, material.resident_bytes);
         let bottlenecks = bottlenecks(plan, &generator, published, &end_to_end);
         let mut notes = material.notes;
         notes.extend(findings.iter().flat_map(|one| one.abandoned.iter().cloned()));
         notes.extend(published.iter().flat_map(|published| published.notes.iter().cloned()));
         let mut invalid = omissions(plan, findings, published, &audit, material.interrupted);
+        if plan.role == Role::Connect {
+            let is_bounded = plan.objectives.iter().any(|objective| *objective.figure() == Figure::Connected);
+            // Whether all are connected is what is asked here, and no condition of something else.
+            let missing = std::mem::take(&mut invalid);
+            audit.failures.extend(missing.into_iter().filter(|_| !is_bounded));
+        }
         if plan.lenient || plan.rate == Rate::Saturation {
             notes.extend(bottlenecks);
         } else {
             invalid.extend(bottlenecks);
         }
+        let is_reached = objectives.iter().all(|judged| judged.met);
         let verdict = match (audit.is_passed(), material.interrupted, invalid.is_empty()) {
             (false, ..) => Verdict::Failed,
+            (true, true, _) if material.is_called_off => Verdict::Missed,
             (true, true, _) => Verdict::Interrupted,
             (true, false, false) => Verdict::Invalid,
+            (true, false, true) if !is_reached => Verdict::Missed,
             (true, false, true) => Verdict::Pass,
         };
+        if material.is_called_off {
+            notes.push("the run was called off: an objective was missed for too long".to_owned());
+        }
         Report {
             version: env!("CARGO_PKG_VERSION"),
             finished_at: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             target: plan.target.authority.clone(),
+            role: plan.role.name(),
             verdict,
             exit_code: verdict.exit_code(),
             invalid,
             notes,
             setting: Setting::new(plan),
-            published: published.map_or_else(PublishedFigures::default, published_figures),
-            delivered: delivered_figures(findings, &audit, material.connecting_s),
+            published: published_figures,
+            delivered,
             verification: audit,
             latency_ms: rows,
+            objectives,
+            costs: material.costs,
             generator,
             end_to_end,
         }
+    }
+
+    /// How it ended.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// What the run had to reach, and whether it did.
+    pub(crate) fn objectives(&self) -> &[Judged] {
+        &self.objectives
+    }
+
+    /// Why the figures do not stand for the server, if they do not.
+    pub(crate) fn invalid(&self) -> &[String] {
+        &self.invalid
+    }
+
+    /// Of the events that were due the part that was accepted.
+    pub(crate) fn accepted_share(&self) -> f64 {
+        let due = self.published.sent + self.published.unsent;
+        self.published.accepted as f64 / due.max(1) as f64
     }
 
     /// The program's exit code.
@@ -206,6 +291,7 @@ impl Verdict {
             Verdict::Pass => 0,
             Verdict::Invalid => 4,
             Verdict::Failed => 5,
+            Verdict::Missed => 99,
             Verdict::Interrupted => 130,
         }
     }
@@ -229,13 +315,20 @@ impl Setting {
                 Rate::PerSecond(rate) => Some(rate),
                 Rate::Saturation => None,
             },
+            protocol: plan.foreign.as_ref().map_or("fanfare", Foreign::name).to_owned(),
+            arrival: plan.arrival.name(),
+            stages: plan.has_stages.then(|| plan.stages.to_string()),
+            subscriptions_each: plan.subscriptions,
+            filter: plan.filter,
+            skewed: plan.shares.is_some(),
+            slow_bytes_per_s: plan.slow_bytes_per_s,
+            churn_per_s: plan.turnover_rate,
+            storm: plan.seats.iter().filter(|seat| seat.storm).count(),
+            storm_after_s: plan.storm_after_ns.map(seconds),
+            encrypted: plan.target.tls.is_some(),
             outstanding: (plan.rate == Rate::Saturation).then_some(plan.outstanding),
             batch: plan.batch,
-            size: match plan.size {
-                Size::Bytes(bytes) => bytes.to_string(),
-                Size::Corpus => "corpus".to_owned(),
-                Size::Projection => "projection".to_owned(),
-            },
+            size: plan.size.to_string(),
             warmup_s: seconds(plan.warmup_ns),
             duration_s: seconds(plan.duration_ns),
             on_slow: plan.on_slow.map(OnSlow::name),
@@ -245,6 +338,7 @@ impl Setting {
             verify: match plan.verify {
                 Verify::None => "none",
                 Verify::Order => "order",
+                Verify::Gaps => "gaps",
                 Verify::Full => "full",
             },
             hold: plan.hold,
@@ -278,6 +372,11 @@ fn delivered_figures(findings: &[Findings], audit: &Audit, connecting_s: f64) ->
         figures.bytes_per_s += per_second(measured.bytes, measured.wall_ns);
         figures.closed_by_server += one.closed;
         figures.churned += one.churned;
+        figures.replaced += one.replaced;
+        for (reason, count) in &one.refusals {
+            *figures.refusals.entry(reason.clone()).or_default() += count;
+        }
+        figures.stormed += one.stormed;
         figures.given_up += one.abandoned.len();
         figures.open_at_end += one.open;
         figures.pings += one.tally.pings;
@@ -286,26 +385,30 @@ fn delivered_figures(findings: &[Findings], audit: &Audit, connecting_s: f64) ->
     figures
 }
 
-fn rows(
-    latencies: &DeliveryLatencies,
-    end_to_end: &Latency,
-    published: Option<&Published>,
-    audit: &Audit,
-) -> Vec<Row> {
-    let span = audit.span();
-    let mut rows = vec![
+/// All histograms that hold something, by name.
+fn measured<'a>(
+    latencies: &'a DeliveryLatencies,
+    end_to_end: &'a Latency,
+    published: Option<&'a Published>,
+    span: &'a Latency,
+) -> Vec<(&'static str, &'a Latency)> {
+    let all = [
         ("e2e", Some(end_to_end)),
         ("ws", Some(&latencies.end_to_end[Transport::WebSocket as usize])),
         ("sse", Some(&latencies.end_to_end[Transport::Sse as usize])),
         ("service", Some(&latencies.service)),
         ("ack", published.map(|published| &published.ack)),
-        ("span", Some(&span)),
+        ("span", Some(span)),
         ("handshake", Some(&latencies.handshake)),
+        ("reconnect", Some(&latencies.reconnect)),
         ("send lag", published.map(|published| &published.send_lag)),
     ];
-    rows.retain(|(_, latency)| latency.is_some_and(|latency| 0 < latency.count()));
-    let rows = rows.into_iter().filter_map(|(name, latency)| Some((name, latency?)));
-    rows.map(|(name, latency)| Row { name, summary: latency.summary() }).collect()
+    let all = all.into_iter().filter_map(|(name, latency)| Some((name, latency?)));
+    all.filter(|(_, latency)| 0 < latency.count()).collect()
+}
+
+fn rows(measured: &[(&'static str, &Latency)]) -> Vec<Row> {
+    measured.iter().map(|(name, latency)| Row { name, summary: latency.summary() }).collect()
 }
 
 fn generator(findings: &[Findings], published: Option<&Published>, resident_bytes: Option<u64>) -> Generator {
@@ -358,7 +461,7 @@ fn bottlenecks(
     end_to_end: &Latency,
 ) -> Vec<String> {
     let mut reasons = Vec::new();
-    if plan.hold {
+    if plan.hold && plan.role != Role::Subscribe {
         return reasons;
     }
     for (what, share) in
@@ -469,6 +572,8 @@ mod tests {
                 audit: Audit::default(),
                 connecting_s: 0.0,
                 interrupted: false,
+                is_called_off: false,
+                costs: None,
                 resident_bytes: None,
                 notes: Vec::new(),
             });

@@ -3,11 +3,20 @@
 use std::fmt::Write;
 
 use super::{Report, Row, Verdict};
+use crate::cost::Costs;
 use crate::options::Transport;
 
 impl Report {
     /// Why the run did not pass, one reason per line; empty if it did.
     pub(crate) fn failures(&self) -> String {
+        let mut out = self.reasons();
+        for missed in self.objectives.iter().filter(|judged| !judged.met) {
+            out.push_str(&format!("MISSED: {}\n", missed.line()));
+        }
+        out
+    }
+
+    fn reasons(&self) -> String {
         let mut out = String::new();
         for reason in &self.invalid {
             out.push_str(&format!("INVALID: {reason}\n"));
@@ -30,8 +39,16 @@ impl Report {
         let setting = &self.setting;
         let delivered = &self.delivered;
         let load = match (setting.hold, setting.rate) {
+            (true, _) if self.role == "sub" => "events of others".to_owned(),
             (true, _) => "hold".to_owned(),
-            (false, Some(rate)) => format!("open loop {} events/s", grouped(rate)),
+            (false, Some(rate)) => {
+                let arrival = match setting.arrival.as_str() {
+                    "constant" => String::new(),
+                    arrival => format!(", {arrival}"),
+                };
+                let upto = if setting.stages.is_some() { "up to " } else { "" };
+                format!("open loop {upto}{} events/s{arrival}", grouped(rate))
+            }
             (false, None) => {
                 format!("saturation, {} outstanding each", setting.outstanding.unwrap_or_default())
             }
@@ -66,7 +83,7 @@ impl Report {
             "phase      connect {:.1}s   warm-up {:.1}s   measure {:.1}s",
             delivered.connected, setting.warmup_s, setting.duration_s
         )?;
-        if setting.hold {
+        if setting.hold && self.role != "sub" {
             writeln!(
                 out,
                 "held       {} open at the end   {} closed by the server   {} pings answered   generator memory {}",
@@ -77,6 +94,9 @@ impl Report {
                     .resident_bytes
                     .map_or_else(|| "unknown".to_owned(), |bytes| binary(bytes as f64)),
             )?;
+            for (reason, count) in &delivered.refusals {
+                writeln!(out, "failed     {} × {reason}", grouped(*count as f64))?;
+            }
         } else {
             self.write_counts(out)?;
         }
@@ -118,6 +138,12 @@ impl Report {
         }
         if 0.0 < self.setting.resume_churn_per_s {
             write!(out, "   resumed by cursor {}", grouped(delivered.churned as f64))?;
+        }
+        if 0 < delivered.replaced {
+            write!(out, "   left and came anew {}", grouped(delivered.replaced as f64))?;
+        }
+        if 0 < delivered.stormed {
+            write!(out, "   cut off by the storm {}", grouped(delivered.stormed as f64))?;
         }
         if 0 < delivered.closed_by_server {
             write!(out, "   closed by the server {}", delivered.closed_by_server)?;
@@ -175,23 +201,33 @@ impl Report {
             generator.cpu_share_publishing * 100.0,
             generator.turn_ms_max,
         )?;
+        for line in self.costs.iter().flat_map(Costs::lines) {
+            writeln!(out, "{line}")?;
+        }
         for note in self.notes.iter().take(NOTES_SHOWN) {
             writeln!(out, "note       {note}")?;
         }
         if NOTES_SHOWN < self.notes.len() {
             writeln!(out, "note       and {} more", self.notes.len() - NOTES_SHOWN)?;
         }
-        out.push_str(&self.failures());
+        for judged in &self.objectives {
+            writeln!(out, "SLO        {}", judged.line())?;
+        }
+        out.push_str(&self.reasons());
         let (word, code) = match self.verdict {
             Verdict::Pass => ("PASS", "32"),
             Verdict::Invalid => ("INVALID", "33"),
             Verdict::Failed => ("FAILED", "31"),
+            Verdict::Missed => ("MISSED", "31"),
             Verdict::Interrupted => ("INTERRUPTED", "33"),
         };
         let word = if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() };
         let checked = match (self.setting.hold, self.setting.verify) {
+            (true, _) if self.role == "sub" => "every event in order",
             (true, _) => "connections held",
+            _ if self.role == "pub" => "every event answered",
             (_, "full") => "every event once, in order, as sent",
+            (_, "gaps") => "every event once, in order",
             (_, "order") => "every event in order",
             _ => "nothing was verified",
         };

@@ -8,14 +8,14 @@ use std::time::Duration;
 use tungstenite::protocol::{Message, WebSocket};
 
 /// A running floor, killed with its test.
-struct Floor {
+pub(crate) struct Floor {
     child: Child,
     notes: BufReader<ChildStderr>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Floor {
-    fn start(arguments: &[&str]) -> Floor {
+    pub(crate) fn start(arguments: &[&str]) -> Floor {
         let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
             .args(["floor", "--bind", "127.0.0.1:0"])
             .args(arguments)

@@ -1,8 +1,12 @@
 //! The program as it is used: run from a command line against a server.
 
+mod commands;
 mod compare;
 mod count;
 mod floor;
+mod foreign;
+mod front;
+mod objectives;
 mod replay;
 mod run;
 mod side_by_side;

@@ -3,6 +3,7 @@
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::front::Front;
 use crate::stub::{Fault, Flaw, Script, Stub};
 use serde_json::Value;
 
@@ -50,6 +51,8 @@ fn latency(report: &Value, name: &str, figure: &str) -> f64 {
 
 /// Short, and long enough for the faults below to happen: 60 events.
 const SHORT: &str = "-c 4 --transport ws:50,sse:50 -R 200 -d 10s -n 60 --warmup 0";
+/// The same without a rate.
+const UNPACED: &str = "-c 4 --transport ws:50,sse:50 -d 10s -n 60 --warmup 0";
 
 #[test]
 fn a_server_that_keeps_the_protocol_passes_in_every_shape() {
@@ -64,12 +67,21 @@ fn a_server_that_keeps_the_protocol_passes_in_every_shape() {
         "-s projection",
         "-s 100000",
         "--verify order",
+        "--verify gaps",
+        "-s 64..4KiB",
+        "-s lognormal:512,1.2",
+        "--arrival poisson",
+        "--arrival burst:10@50ms -p 2",
+        "--arrival closed:3",
+        "--slow 50%:200KB/s",
         "--verify none",
         "--source-ip 127.0.0.2..4",
         "-R max",
         "-R max --publish-via ws --outstanding 5",
     ] {
-        let arguments = format!("{SHORT} {shape}");
+        // Bursts and answers say themselves how many events come.
+        let base = if shape.contains("closed") || shape.contains("burst") { UNPACED } else { SHORT };
+        let arguments = format!("{base} {shape}");
         let report = check(
             Script::default(),
             &arguments,
@@ -117,8 +129,12 @@ fn order_alone_is_checked_without_completeness() {
     let lose = Script { fault: Fault::Lose(30), ..Script::default() };
     let swap = Script { fault: Fault::Swap(30), ..Script::default() };
     let arguments = format!("{SHORT} --verify order");
-    check(lose, &arguments, 0, &[("verification/lost", 0)]);
+    check(lose.clone(), &arguments, 0, &[("verification/lost", 0)]);
     check(swap, &arguments, 5, &[("verification/faults/reordered", 1)]);
+    let arguments = format!("{SHORT} --verify gaps --drain 500ms");
+    check(lose, &arguments, 5, &[("verification/lost", 1)]);
+    let gap = Script { fault: Fault::Gap(20, 29), ..Script::default() };
+    check(gap, &arguments, 0, &[("verification/lost", 0), ("verification/in_gaps", 10)]);
 }
 
 #[test]
@@ -220,6 +236,122 @@ fn a_stall_shows_in_the_latencies_of_all_events_that_were_due_in_it() {
 }
 
 #[test]
+fn a_closed_loop_hides_the_stall_that_the_open_loop_shows() {
+    let script = Script { stall: Some((20, Duration::from_secs(2))), ..Script::default() };
+    let report =
+        check(script, "-c 2 --arrival closed:1 -n 300 -d 10s --warmup 0", 0, &[("published/accepted", 300)]);
+    // One of 300 requests waited, and no other one was sent meanwhile.
+    assert!(latency(&report, "e2e", "p99_ms") < 1_000.0, "{report:#}");
+    assert!(1_900.0 <= latency(&report, "e2e", "max_ms"), "{report:#}");
+}
+
+#[test]
+fn a_rate_that_changes_brings_the_events_of_its_stages() {
+    let report = check(
+        Script::default(),
+        "-c 2 --stages 0:100ms,400:500ms,400:250ms,0:500ms --warmup 0",
+        0,
+        &[("published/accepted", 300), ("published/unsent", 0), ("verification/received", 600)],
+    );
+    assert_eq!(report["setting"]["stages"], "0:0.1s,400:0.5s,400:0.25s,0:0.5s");
+}
+
+#[test]
+fn the_same_seed_publishes_the_same_events() {
+    let kinds = |seed: u32| {
+        let stub = Stub::start(Script::default());
+        let arguments = format!("{SHORT} -s projection --channels 5 --skew zipf:1 --seed {seed}");
+        let (code, report) = run(&stub, &arguments);
+        assert_eq!(code, 0, "{report:#}");
+        stub.published()
+    };
+    let one = kinds(7);
+    assert_eq!(one, kinds(7));
+    assert_ne!(one, kinds(8));
+    let busiest = one.iter().filter(|(channel, _)| channel == "bench:0").count();
+    assert!(15 < busiest, "44 % of 60 are expected of the first of five channels: {busiest}");
+}
+
+#[test]
+fn subscribers_of_several_channels_get_each_event_of_these() {
+    check(
+        Script::default(),
+        &format!("{SHORT} -c 5 --channels 5 --subs-per-conn 2"),
+        0,
+        &[("verification/received", 120), ("verification/expected", 120), ("delivered/total", 120)],
+    );
+    let lose = Script { fault: Fault::Lose(30), ..Script::default() };
+    // The first subscriber has channels 0 and 1; the 30th event, of index 29, is of the fifth.
+    check(
+        lose,
+        &format!("{SHORT} -c 1 --transport ws --channels 5 --subs-per-conn 5 --drain 500ms"),
+        5,
+        &[("verification/lost", 1)],
+    );
+}
+
+#[test]
+fn a_filter_lets_its_share_through_and_nothing_else() {
+    let arguments = format!("{SHORT} --filter 30%");
+    let report = check(Script::default(), &arguments, 0, &[("published/accepted", 60)]);
+    let received = number(&report, "verification/received");
+    assert_eq!(received, number(&report, "verification/expected"));
+    assert!((32..=112).contains(&received), "18 of 60 for each of four are expected: {received}");
+}
+
+#[test]
+fn those_who_come_back_as_strangers_have_missed_what_there_was_and_no_more() {
+    let report = check(
+        Script::default(),
+        "-c 6 --transport ws:50,sse:50 -R 300 -d 1500ms --warmup 100ms --churn 40/s",
+        0,
+        &[("verification/lost", 0), ("verification/faults/repeated", 0), ("verification/gaps", 0)],
+    );
+    assert!(20 <= number(&report, "delivered/replaced"), "{report:#}");
+    assert_eq!(number(&report, "verification/received"), number(&report, "verification/expected"));
+    assert!(latency(&report, "reconnect", "count") <= number(&report, "delivered/replaced") as f64);
+}
+
+#[test]
+fn a_storm_cuts_its_share_off_at_once_and_all_come_back() {
+    check(
+        Script::default(),
+        "-c 10 --transport ws:50,sse:50 -R 200 -d 1s --warmup 100ms --reconnect storm:50%@300ms",
+        0,
+        &[("delivered/stormed", 5), ("verification/lost", 0), ("delivered/open_at_end", 10)],
+    );
+}
+
+#[test]
+fn an_encrypted_server_is_driven_as_another_one_is() {
+    let stub = Stub::start(Script::default());
+    let front = Front::start(stub.address);
+    let output = |trust: &[&str], arguments: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["run", &format!("https://localhost:{}", front.address.port())])
+            .args(["--lenient", "--quiet", "--json", "-"])
+            .args(trust)
+            .args(arguments.split_whitespace())
+            .output()
+            .expect("the generator runs");
+        (output.status.code(), output)
+    };
+    let certificate = front.certificate.to_str().expect("text");
+    for (trust, arguments) in [
+        (&["--ca", certificate][..], format!("{SHORT} -s 100000")),
+        (&["--insecure"], format!("{SHORT} --publish-via ws")),
+        (&["--insecure"], format!("{SHORT} --resume-churn 20/s")),
+    ] {
+        let (_, output) = output(trust, &arguments);
+        let (code, report) = outcome(&output);
+        assert_eq!((code, number(&report, "verification/received")), (0, 240), "{report:#}");
+    }
+    let (code, output) = output(&[], SHORT);
+    assert_eq!(code, Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("certificate"), "{output:?}");
+}
+
+#[test]
 fn subscribers_that_are_cut_off_resume_without_loss_or_repeat() {
     let report = check(
         Script::default(),
@@ -276,6 +408,26 @@ fn holding_only_connects() {
 }
 
 #[test]
+fn what_the_server_has_used_is_told_for_each_delivery() {
+    let stub = Stub::start(Script::default());
+    let metrics = format!("{SHORT} --metrics http://{}/metrics", stub.address);
+    let (code, report) = run(&stub, &metrics);
+    assert_eq!(code, 0, "{report:#}");
+    // Three looks: before connecting, at the start, at the end. Between the last two half a second was used.
+    let costs = &report["costs"];
+    assert_eq!(costs["server_resident_bytes"], 1_002_000, "{costs:#}");
+    assert_eq!(costs["server_bytes_per_connection"], 250.0, "{costs:#}");
+    assert!(0.0 < costs["server_cpu_us_per_delivery"].as_f64().expect("a cost"), "{costs:#}");
+    #[cfg(target_os = "linux")]
+    {
+        let (code, report) = run(&stub, &format!("{SHORT} --pid {}", std::process::id()));
+        assert_eq!(code, 0, "{report:#}");
+        assert!(0 < number(&report, "costs/server_resident_bytes"));
+        assert!(0.0 <= report["costs"]["neighbours_cpu"].as_f64().expect("a share"));
+    }
+}
+
+#[test]
 fn what_cannot_be_set_up_has_an_exit_code_and_a_reason_of_its_own() {
     let check = |arguments: &[&str], code: i32, reason: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().expect("run");
@@ -289,9 +441,10 @@ fn what_cannot_be_set_up_has_an_exit_code_and_a_reason_of_its_own() {
     let closed = format!("http://{unused}");
     check(&["run", &closed, "-c", "1"], 3, "refused");
     check(&["run", &closed, "-c", "0"], 3, "a publisher lost its connection");
-    check(&["run", "https://127.0.0.1"], 2, "http://");
+    check(&["run", "ftp://127.0.0.1"], 2, "http://");
     check(&["run", &closed, "--batch", "2", "--publish-via", "ws"], 2, "--batch");
     check(&["run"], 2, "URL");
+    check(&["run", &closed, "--metrics", &format!("{closed}/metrics"), "-c", "1"], 3, "has used");
     check(&["run", &closed, "-c", "1000000"], 3, "RLIMIT_NOFILE");
     let refusing = Stub::start(Script { status: Some(401), ..Script::default() });
     let url = format!("http://{}", refusing.address);

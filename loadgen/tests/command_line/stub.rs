@@ -43,6 +43,10 @@ pub(crate) struct Script {
     pub(crate) publishes_max: u64,
     /// Publishes are answered one number too high.
     pub(crate) wrong_answer: bool,
+    /// Every event takes so long, and the next waits for it.
+    pub(crate) event_time: Option<Duration>,
+    /// After so many subscribers others are answered 503; 0 is never.
+    pub(crate) subscribers_max: u64,
 }
 
 /// What goes wrong for the first subscriber, at an event.
@@ -101,13 +105,34 @@ struct Hub {
     grown: Condvar,
     subscribers: AtomicU64,
     publishes: AtomicU64,
+    looks: AtomicU64,
 }
 
 #[derive(Clone)]
 struct Event {
     channel: String,
     kind: String,
+    tags: Vec<String>,
     json: String,
+}
+
+/// What one connection subscribes to.
+#[derive(Default)]
+struct Interest {
+    channels: Vec<String>,
+    /// Any of these, unless there are none.
+    tags: Vec<String>,
+}
+
+impl Interest {
+    fn of(target: &str) -> Interest {
+        Interest { channels: query(target, "channel"), tags: query(target, "tags") }
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        let is_tagged = self.tags.is_empty() || self.tags.iter().any(|tag| event.tags.contains(tag));
+        self.channels.contains(&event.channel) && is_tagged
+    }
 }
 
 #[derive(Deserialize)]
@@ -115,6 +140,8 @@ struct Publish {
     channel: String,
     event: String,
     data: Box<RawValue>,
+    #[serde(default)]
+    tags: Vec<String>,
     id: Option<u64>,
 }
 
@@ -129,6 +156,7 @@ impl Stub {
             grown: Condvar::new(),
             subscribers: AtomicU64::new(0),
             publishes: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
         });
         let shared = Arc::clone(&hub);
         thread::spawn(move || {
@@ -139,6 +167,11 @@ impl Stub {
             }
         });
         Stub { address, hub }
+    }
+
+    /// How many subscribers there were so far.
+    pub(crate) fn subscribers(&self) -> u64 {
+        self.hub.subscribers.load(Ordering::SeqCst)
     }
 
     /// The channels and kinds of all events so far.
@@ -155,8 +188,10 @@ impl Hub {
         while stream.peek(&mut start)? < start.len() {
             thread::yield_now();
         }
+        let is_full = self.script.subscribers_max != 0
+            && self.script.subscribers_max <= self.subscribers.load(Ordering::SeqCst);
         match (&start, self.script.status) {
-            (b"GET /ws", None) => self.serve_websocket(stream),
+            (b"GET /ws", None) if !is_full => self.serve_websocket(stream),
             _ => self.serve_http(stream),
         }
     }
@@ -183,10 +218,23 @@ impl Hub {
             let mut body = vec![0; length];
             reader.read_exact(&mut body)?;
             let path = line.split(' ').nth(1).expect("a path").to_owned();
-            if let Some(status) = self.script.status {
+            let full = (path.starts_with("/events") || path.starts_with("/ws"))
+                && self.script.subscribers_max != 0
+                && self.script.subscribers_max <= self.subscribers.load(Ordering::SeqCst);
+            if path == "/health/ready" {
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+            } else if path == "/metrics" {
+                // Each look costs half a second of processor time and a kilobyte.
+                let looks = self.looks.fetch_add(1, Ordering::SeqCst);
+                let (seconds, bytes) = (0.5 * looks as f64, 1_000_000 + 1_000 * looks);
+                let text =
+                    format!("process_cpu_seconds_total {seconds}\nprocess_resident_memory_bytes {bytes}\n");
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())?;
+                return Ok(());
+            } else if let Some(status) = self.script.status.or(full.then_some(503)) {
                 write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nno")?;
             } else if path.starts_with("/events") {
-                return self.serve_event_stream(stream, &query(&path, "channel"), cursor);
+                return self.serve_event_stream(stream, &Interest::of(&path), cursor);
             } else {
                 let published = self.publishes.load(Ordering::SeqCst);
                 if self.script.publishes_max != 0 && self.script.publishes_max <= published {
@@ -227,6 +275,9 @@ impl Hub {
         let first = log.len() as u64 + 1;
         for publish in publishes {
             let sequence = log.len() as u64 + 1;
+            if let Some(time) = self.script.event_time {
+                thread::sleep(time);
+            }
             if let Some((_, time)) = self.script.stall.filter(|(at, _)| *at == sequence) {
                 // With the log locked, so that nothing at all moves.
                 thread::sleep(time);
@@ -235,11 +286,11 @@ impl Hub {
             if self.script.fault == Fault::Alter(sequence) {
                 data = data.replace("fox", "hen");
             }
-            let (channel, kind) = (publish.channel, publish.event);
+            let (channel, kind, tags) = (publish.channel, publish.event, publish.tags);
             let json = format!(
                 r#"{{"type":"event","seq":{sequence},"channel":"{channel}","event":"{kind}","data":{data},"timestamp":1}}"#
             );
-            log.push(Event { channel, kind, json });
+            log.push(Event { channel, kind, tags, json });
         }
         let last = log.len() as u64;
         self.grown.notify_all();
@@ -250,14 +301,15 @@ impl Hub {
     fn serve_event_stream(
         &self,
         mut stream: TcpStream,
-        channels: &[String],
+        interest: &Interest,
         cursor: Option<u64>,
     ) -> io::Result<()> {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nConnection: close\r\n\r\nretry: 3000\n\n";
         stream.write_all(head.as_bytes())?;
         let start = cursor.unwrap_or_else(|| self.head());
+        stream.write_all(format!("id: E-{start}\n\n").as_bytes())?;
         let peer = stream.peer_addr()?.ip();
-        self.follow(channels, start, peer, |delivery| match delivery {
+        self.follow(interest, start, peer, |delivery| match delivery {
             Delivery::Event(sequence, event) => {
                 let Event { kind, json, .. } = event;
                 stream.write_all(format!("id: E-{sequence}\nevent: {kind}\ndata: {json}\n\n").as_bytes())
@@ -278,19 +330,19 @@ impl Hub {
         };
         let mut socket = tungstenite::accept_hdr(stream, keep_target)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let channels = query(&target, "channel");
-        if channels.is_empty() {
+        let interest = Interest::of(&target);
+        if interest.channels.is_empty() {
             return self.serve_websocket_publisher(socket);
         }
         let since = query(&target, "since").first().map(|cursor| cursor_of(cursor));
         let start = since.unwrap_or_else(|| self.head());
-        for channel in &channels {
+        for channel in &interest.channels {
             let text = format!(r#"{{"type":"subscribed","channel":"{channel}","seq":{start},"epoch":"E"}}"#);
             send(&mut socket, text)?;
         }
         send_message(&mut socket, Message::Ping("?".into()))?;
         let peer = socket.get_ref().peer_addr()?.ip();
-        self.follow(&channels, start, peer, |delivery| match delivery {
+        self.follow(&interest, start, peer, |delivery| match delivery {
             Delivery::Event(_, event) => send(&mut socket, event.json.clone()),
             Delivery::Gap(json, _) => send(&mut socket, json),
             Delivery::End => {
@@ -321,7 +373,7 @@ impl Hub {
     /// Hands a subscriber all that follows its cursor, with the fault if it is the first subscriber.
     fn follow(
         &self,
-        channels: &[String],
+        interest: &Interest,
         start: u64,
         peer: IpAddr,
         mut deliver: impl FnMut(Delivery<'_>) -> io::Result<()>,
@@ -350,13 +402,13 @@ impl Hub {
             {
                 let events = log.clone();
                 drop(log);
-                self.thin(&events, (cursor + 1, to), channels, flaw, &mut deliver)?;
+                self.thin(&events, (cursor + 1, to), &interest.channels, flaw, &mut deliver)?;
                 cursor = to;
                 continue;
             }
             let left_out_to = if cursor + 1 < awaited { awaited } else { held_from };
             if cursor < left_out_to {
-                let gap = self.gap(&log, (cursor + 1, left_out_to), channels);
+                let gap = self.gap(&log, (cursor + 1, left_out_to), &interest.channels);
                 drop(log);
                 deliver(Delivery::Gap(gap, left_out_to))?;
                 cursor = left_out_to;
@@ -366,7 +418,7 @@ impl Hub {
             let (event, oldest) = (log[cursor as usize].clone(), log[0].clone());
             drop(log);
             cursor = sequence;
-            if !channels.contains(&event.channel) {
+            if !interest.wants(&event) {
                 continue;
             }
             match fault {

@@ -1,0 +1,290 @@
+//! `loadgen search`: the highest rate that holds the objectives.
+//!
+//! # Contract       doubles the rate until an objective is missed, halves it until none is, then bisects to the precision;
+//! each step is a run of its own. A rate that the generator cannot make ends the search as INVALID
+//! # Bounds         at most [`STEPS_MAX`] steps
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use crate::flags::RunFlags;
+use crate::load::arrival::Arrival;
+use crate::load::share::Share;
+use crate::objective::Judged;
+use crate::options::Rate;
+use crate::plan::Plan as RunPlan;
+use crate::report::{Report, Verdict};
+use crate::run;
+
+/// Options of `loadgen search`.
+#[derive(Debug, Args)]
+pub(crate) struct SearchFlags {
+    /// The first rate that is tried
+    #[arg(long, value_name = "RATE", default_value = "100/s", help_heading = "Search")]
+    pub(crate) from: Rate,
+    /// The highest rate that is tried
+    #[arg(long, value_name = "RATE", default_value = "1M/s", help_heading = "Search")]
+    pub(crate) to: Rate,
+    /// How near the answer must be to the lowest rate that does not hold
+    #[arg(long, value_name = "SHARE%", default_value = "5%", help_heading = "Search")]
+    pub(crate) precision: Share,
+    #[command(flatten)]
+    pub(crate) run: RunFlags,
+}
+
+/// A valid search.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    run: RunPlan,
+    from: f64,
+    to: f64,
+    precision: f64,
+    json: Option<std::path::PathBuf>,
+}
+
+impl Plan {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// Says which option is wrong, and why.
+    pub(crate) fn new(mut flags: SearchFlags) -> Result<Plan, String> {
+        let (Rate::PerSecond(from), Rate::PerSecond(to)) = (flags.from, flags.to) else {
+            return Err("--from and --to must be numbers above 0".to_owned());
+        };
+        let Share::Part(precision) = flags.precision else {
+            return Err("--precision must be a share such as 5%".to_owned());
+        };
+        if precision < PRECISION_MIN {
+            return Err("--precision is less than 0.1 %, which no short run can tell".to_owned());
+        }
+        if to < from {
+            return Err("--from is more than --to".to_owned());
+        }
+        if flags.run.objectives.is_empty() {
+            return Err("--slo is needed: what must hold?".to_owned());
+        }
+        if flags.run.rate.is_some() || flags.run.stages.is_some() || flags.run.hold {
+            return Err("search chooses the rate itself, so leave --rate, --stages and --hold out".to_owned());
+        }
+        if !matches!(flags.run.arrival, Arrival::Constant | Arrival::Poisson) {
+            return Err("--arrival must be constant or poisson, which have a rate".to_owned());
+        }
+        let json = flags.run.json.take();
+        flags.run.quiet = true;
+        Ok(Plan { run: RunPlan::new(flags.run)?, from, to, precision, json })
+    }
+}
+
+/// One rate that was tried.
+#[derive(Debug, Serialize)]
+struct Step {
+    rate: f64,
+    outcome: Outcome,
+    /// Why it did not hold, or how it was judged.
+    objectives: Vec<Judged>,
+    reasons: Vec<String>,
+}
+
+/// What came of a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    Held,
+    Missed,
+    /// The generator could not make it.
+    Invalid,
+}
+
+/// What came of the search.
+#[derive(Debug, Serialize)]
+struct Findings {
+    /// The highest rate that held; absent if none did.
+    rate: Option<f64>,
+    /// The lowest rate above it that did not; absent if the highest allowed one held.
+    bound: Option<f64>,
+    steps: Vec<Step>,
+}
+
+/// Searches and prints each step.
+///
+/// # Errors
+/// The server cannot be reached, or the result cannot be written.
+pub(crate) fn run(plan: &Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<ExitCode> {
+    let is_json_alone = plan.json.as_deref() == Some(Path::new("-"));
+    let mut steps: Vec<Step> = Vec::new();
+    let mut interval = Interval::new(plan.from, plan.to, plan.precision);
+    while let Some(rate) = interval.next_rate()
+        && steps.len() < STEPS_MAX
+    {
+        let report = run::measure(plan.run.at_rate(rate), stop)?;
+        let Some(report) = report.filter(|report| report.verdict() != Verdict::Interrupted) else {
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        };
+        // Ending a run sets the flag; a signal during it has shown in the verdict.
+        stop.store(false, Ordering::Relaxed);
+        if report.verdict() == Verdict::Failed {
+            eprint!("{}", report.failures());
+            return Ok(ExitCode::from(report.exit_code()));
+        }
+        let step = judge(rate, &report);
+        if !is_json_alone {
+            writeln!(io::stdout(), "{}", step.line(steps.len() + 1))?;
+        }
+        interval.note(rate, step.outcome == Outcome::Held);
+        steps.push(step);
+    }
+    let bounded_by = steps.iter().find(|step| Some(step.rate) == interval.bound).map(|step| step.outcome);
+    let findings = Findings { rate: interval.held, bound: interval.bound, steps };
+    if let Some(path) = &plan.json {
+        let mut text = serde_json::to_string_pretty(&findings)?;
+        text.push('\n');
+        if is_json_alone {
+            io::stdout().write_all(text.as_bytes())?;
+        } else {
+            std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    let (text, code) = match (findings.rate, findings.bound, bounded_by) {
+        (None, ..) => ("no rate holds the objectives".to_owned(), EXIT_MISSED),
+        (Some(rate), Some(bound), Some(Outcome::Invalid)) => (
+            format!(
+                "INVALID: {rate:.0}/s holds, and at {bound:.0}/s the generator was the bottleneck: the server may do more"
+            ),
+            EXIT_INVALID,
+        ),
+        (Some(rate), Some(bound), _) => {
+            (format!("highest rate that holds: {rate:.0}/s ({bound:.0}/s does not)"), 0)
+        }
+        (Some(rate), None, _) => (format!("the highest rate allowed holds: {rate:.0}/s"), 0),
+    };
+    if !is_json_alone {
+        writeln!(io::stdout(), "{text}")?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// A rate holds if the objectives are met and the server took what was sent.
+fn judge(rate: f64, report: &Report) -> Step {
+    let objectives = report.objectives().to_vec();
+    let mut reasons: Vec<String> = Vec::new();
+    if report.accepted_share() < ACCEPTED_MIN {
+        reasons.push(format!("only {:.1} % were accepted", report.accepted_share() * 100.0));
+    }
+    let is_missed = objectives.iter().any(|judged| !judged.met) || !reasons.is_empty();
+    let outcome = match (is_missed, report.verdict()) {
+        (true, _) => Outcome::Missed,
+        (false, Verdict::Invalid) => {
+            reasons.extend(report.invalid().iter().cloned());
+            Outcome::Invalid
+        }
+        (false, _) => Outcome::Held,
+    };
+    Step { rate, outcome, objectives, reasons }
+}
+
+impl Step {
+    fn line(&self, number: usize) -> String {
+        let word = match self.outcome {
+            Outcome::Held => "holds",
+            Outcome::Missed => "missed",
+            Outcome::Invalid => "INVALID",
+        };
+        let judged = self.objectives.iter().map(Judged::line);
+        let why: Vec<String> = judged.chain(self.reasons.iter().cloned()).collect();
+        format!("step {number:<3} {:>12.0}/s   {word:<8} {}", self.rate, why.join("   "))
+    }
+}
+
+/// What is known of where the answer lies.
+#[derive(Debug)]
+struct Interval {
+    from: f64,
+    to: f64,
+    precision: f64,
+    /// The highest rate that held.
+    held: Option<f64>,
+    /// The lowest one that did not.
+    bound: Option<f64>,
+}
+
+impl Interval {
+    fn new(from: f64, to: f64, precision: f64) -> Interval {
+        Interval { from, to, precision, held: None, bound: None }
+    }
+
+    /// The next rate to be tried; `None` when the answer is known as well as was asked for.
+    fn next_rate(&self) -> Option<f64> {
+        match (self.held, self.bound) {
+            (None, None) => Some(self.from),
+            (Some(held), None) => (held < self.to).then(|| (2.0 * held).min(self.to)),
+            (None, Some(bound)) => (RATE_MIN < bound).then(|| (bound / 2.0).max(RATE_MIN)),
+            // The middle of ratios, since it is a ratio that is asked for.
+            (Some(held), Some(bound)) => {
+                (held * (1.0 + self.precision) < bound).then(|| (held * bound).sqrt())
+            }
+        }
+    }
+
+    fn note(&mut self, rate: f64, holds: bool) {
+        if holds {
+            self.held = Some(self.held.map_or(rate, |held| held.max(rate)));
+        } else {
+            self.bound = Some(self.bound.map_or(rate, |bound| bound.min(rate)));
+        }
+    }
+}
+
+const STEPS_MAX: usize = 100;
+const PRECISION_MIN: f64 = 0.001;
+/// Of what was sent: a server that refuses does not hold the rate.
+const ACCEPTED_MIN: f64 = 0.99;
+/// Events per second.
+const RATE_MIN: f64 = 1.0;
+const EXIT_INVALID: u8 = 4;
+const EXIT_MISSED: u8 = 99;
+const EXIT_INTERRUPTED: u8 = 130;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_knee_is_found_to_the_precision_from_wherever_the_search_begins() {
+        for knee in [1.5, 37.0, 100.0, 4_321.0, 99_999.0] {
+            for from in [1.0, 100.0, 50_000.0] {
+                let mut interval = Interval::new(from, 1e6, 0.05);
+                let mut steps = 0;
+                while let Some(rate) = interval.next_rate() {
+                    interval.note(rate, rate <= knee);
+                    steps += 1;
+                }
+                let (held, bound) = (interval.held.expect("held"), interval.bound.expect("a bound"));
+                assert!(
+                    held <= knee && knee < bound && bound <= held * 1.05,
+                    "{knee} {from}: {held} {bound}"
+                );
+                assert!(steps < 30, "{knee} from {from}: {steps} steps");
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_what_can_be_tried_are_answers_too() {
+        let search = |holds: fn(f64) -> bool| {
+            let mut interval = Interval::new(100.0, 1_000.0, 0.05);
+            while let Some(rate) = interval.next_rate() {
+                interval.note(rate, holds(rate));
+            }
+            (interval.held, interval.bound)
+        };
+        assert_eq!(search(|_| true), (Some(1_000.0), None));
+        assert_eq!(search(|_| false), (None, Some(1.0)));
+    }
+}

@@ -1,0 +1,139 @@
+//! The commands that are a part of a run, or several of them, or none.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::stub::{Script, Stub};
+use serde_json::Value;
+
+fn loadgen(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(arguments);
+    command
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// Runs it and returns the exit code and the JSON.
+fn outcome(arguments: &[&str]) -> (i32, Value) {
+    let output = loadgen(arguments).args(["--quiet", "--lenient", "--json", "-"]).output().expect("it runs");
+    (output.status.code().expect("an exit code"), json(&output))
+}
+
+fn text(arguments: &[&str]) -> (i32, String) {
+    let output = loadgen(arguments).output().expect("it runs");
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code().expect("an exit code"), String::from_utf8(text).expect("text"))
+}
+
+#[test]
+fn one_process_measures_what_another_publishes() {
+    let stub = Stub::start(Script::default());
+    let url = format!("http://{}", stub.address);
+    let subscribers = loadgen(&["sub", &url, "-c", "3", "--transport", "ws:2,sse:1", "-d", "1d"])
+        .args(["--quiet", "--lenient", "--json", "-"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    while stub.subscribers() < 3 {
+        std::thread::yield_now();
+    }
+    let (code, report) = outcome(&["pub", &url, "-R", "200", "-n", "100", "-d", "1h", "--warmup", "0"]);
+    assert_eq!((code, &report["published"]["accepted"]), (0, &100.into()), "{report:#}");
+    assert_eq!((&report["role"], &report["verification"]["expected"]), (&"pub".into(), &0.into()));
+    let killed = Command::new("kill").args(["-INT", &subscribers.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    let report = json(&subscribers.wait_with_output().expect("it ends"));
+    assert_eq!((&report["role"], &report["verdict"]), (&"sub".into(), &"interrupted".into()), "{report:#}");
+    let rows = report["latency_ms"].as_array().expect("rows");
+    let measured = rows.iter().find(|row| row["name"] == "e2e").and_then(|row| row["count"].as_u64());
+    assert_eq!(report["delivered"]["foreign"].as_u64(), measured, "each one says when it was due");
+    assert!(measured.is_some_and(|count| 0 < count), "{report:#}");
+}
+
+#[test]
+fn connecting_counts_failures_by_their_reason() {
+    let stub = Stub::start(Script { subscribers_max: 5, ..Script::default() });
+    let url = format!("http://{}", stub.address);
+    let connect = |more: &[&str]| {
+        // One after the other, so that nobody is let in because the stub has not counted yet.
+        let load = ["connect", &url, "-c", "8", "--transport", "sse", "--connect-rate", "50", "-d", "100ms"];
+        outcome(&[&load[..], more].concat())
+    };
+    let (code, report) = connect(&["--slo", "connected>=50%"]);
+    assert_eq!((code, &report["delivered"]["open_at_end"]), (0, &5.into()), "{report:#}");
+    let refusals = report["delivered"]["refusals"].as_object().expect("reasons");
+    let (reason, count) = refusals.iter().next().expect("a reason");
+    assert!(reason.contains("503") && *count == 3, "{refusals:?}");
+    let (code, said) = text(&["connect", &url, "-c", "2", "-d", "100ms"]);
+    assert!(code == 3 && said.contains("nobody could connect: ") && said.contains("503"), "{code} {said}");
+    let stub = Stub::start(Script { subscribers_max: 1, ..Script::default() });
+    let url = format!("http://{}", stub.address);
+    let load = ["connect", &url, "-c", "2", "--transport", "sse", "--connect-rate", "50", "-d", "100ms"];
+    assert_eq!(outcome(&load).0, 5, "without an objective all must be connected");
+}
+
+#[test]
+fn connecting_alone_measures_every_handshake() {
+    let stub = Stub::start(Script::default());
+    let url = format!("http://{}", stub.address);
+    let (code, report) = outcome(&["connect", &url, "-c", "20", "--transport", "ws:1,sse:1", "-d", "100ms"]);
+    assert_eq!((code, &report["role"]), (0, &"connect".into()), "{report:#}");
+    assert_eq!(
+        (&report["latency_ms"][0]["name"], &report["latency_ms"][0]["count"]),
+        (&"handshake".into(), &20.into())
+    );
+}
+
+#[test]
+fn the_search_ends_below_what_the_server_can_do() {
+    // At most 250 events a second, however fast the machine is: at 400 the last of a second waits for 0.6 s.
+    let stub = Stub::start(Script { event_time: Some(Duration::from_millis(4)), ..Script::default() });
+    let url = format!("http://{}", stub.address);
+    let output = loadgen(&["search", &url, "-c", "1", "--slo", "p99<400ms", "--lenient", "--json", "-"])
+        .args(["--from", "50", "--precision", "50%", "-d", "1s", "--warmup", "0"])
+        .output()
+        .expect("it runs");
+    let found = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{found:#}");
+    let number = |name: &str| found[name].as_f64().unwrap_or_else(|| panic!("no {name} in {found:#}"));
+    assert!(number("bound") <= 400.0 && number("bound") <= 1.5 * number("rate"), "{found:#}");
+    assert!(2 <= found["steps"].as_array().expect("steps").len(), "{found:#}");
+    let (code, said) = text(&["search", &url, "-c", "1"]);
+    assert!(code == 2 && said.contains("--slo"), "{said}");
+}
+
+#[test]
+fn the_doctor_looks_at_the_machine_and_the_server() {
+    let stub = Stub::start(Script::default());
+    let (code, said) = text(&["doctor", &format!("http://{}", stub.address), "-c", "1"]);
+    assert_eq!(code, 0, "{said}");
+    for part in
+        ["descriptors", "ports", "clock", "reached in", "/ws upgrades", "/events streams", "answered 200"]
+    {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    let unused =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let (code, said) = text(&["doctor", &format!("http://{unused}")]);
+    assert!(code == 3 && said.contains("cannot be reached"), "{code} {said}");
+}
+
+#[test]
+fn shells_and_manuals_are_told_of_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, said) = text(&["completions", shell]);
+        assert!(code == 0 && said.contains("slo-abort-after"), "{shell}: {said}");
+    }
+    let (code, said) = text(&["man"]);
+    assert!(code == 0 && said.contains(".TH loadgen"), "{said}");
+    let directory =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("man-{}", std::process::id()));
+    let (code, said) = text(&["man", directory.to_str().expect("text")]);
+    assert_eq!(code, 0, "{said}");
+    let page = std::fs::read_to_string(directory.join("loadgen-search.1")).expect("a page");
+    assert!(page.contains("loadgen-search") && page.contains("precision"), "{page}");
+    std::fs::remove_dir_all(&directory).expect("removed");
+}

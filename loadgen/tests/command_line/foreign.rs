@@ -1,0 +1,93 @@
+//! `loadgen run` against servers that speak other protocols.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::count::profile;
+use crate::floor::Floor;
+use crate::stub::{Fault, Script, Stub};
+use serde_json::Value;
+
+fn run(address: SocketAddr, protocol: &str, arguments: &str) -> (i32, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([
+            "run",
+            &format!("http://{address}"),
+            "--protocol",
+            protocol,
+            "--lenient",
+            "--quiet",
+            "--json",
+            "-",
+        ])
+        .args(["-R", "200", "-n", "60", "-d", "10s", "--warmup", "0"])
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("the generator runs");
+    let code = output.status.code().expect("an exit code");
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("exit {code}, {}", String::from_utf8_lossy(&output.stderr)));
+    (code, report)
+}
+
+fn check(address: SocketAddr, protocol: &str, arguments: &str, received: u64) {
+    let (code, report) = run(address, protocol, arguments);
+    assert_eq!(code, 0, "{protocol} {arguments}: {report:#}");
+    assert_eq!(report["verification"]["received"], received, "{protocol} {arguments}: {report:#}");
+    assert_eq!(report["verification"]["expected"], received, "{protocol} {arguments}: {report:#}");
+    let rows = report["latency_ms"].as_array().expect("rows");
+    assert!(rows.iter().any(|row| row["name"] == "e2e" && row["count"] == received), "{rows:?}");
+}
+
+#[test]
+fn raw_sockets_and_event_streams_are_verified_like_our_own() {
+    let floor = Floor::start(&[]);
+    check(floor.address, "raw-ws", "-c 3", 180);
+    check(floor.address, "raw-ws", "-c 3 -s 64..4KiB", 180);
+    check(floor.address, "sse", "-c 3 --transport sse -s 5000", 180);
+}
+
+#[test]
+fn a_profile_s_file_says_how_any_other_server_is_spoken_to() {
+    let stub = Stub::start(Script::default());
+    let path = profile("foreign", r#""url":"http://127.0.0.1:9""#);
+    let path = path.to_str().expect("text");
+    check(stub.address, path, "-c 4 --transport ws:1,sse:1 --channels 2 --channel b:{i}", 120);
+    // The same without a file: what is typed takes the place of what the profile says.
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", &format!("http://{}", stub.address), "--protocol", "raw-ws", "--lenient", "-c", "2"])
+        .args([
+            "-R",
+            "200",
+            "-n",
+            "20",
+            "-d",
+            "10s",
+            "--warmup",
+            "0",
+            "--subscribe-path",
+            "/ws?channel={channel}",
+        ])
+        .args(["--subscribe-confirm", "subscribed", "--publish-header", "Content-Type: application/json"])
+        .args(["--publish-body", r#"{"channel":"{channel}","event":"m","data":"{body}"}"#])
+        .output()
+        .expect("the generator runs");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && table.contains("reach 1.000000"), "{table} {output:?}");
+}
+
+#[test]
+fn what_others_lose_repeat_or_reorder_is_found_too() {
+    for (fault, counted) in [
+        (Fault::Lose(30), "/lost"),
+        (Fault::Repeat(30), "/faults/repeated"),
+        (Fault::Swap(30), "/faults/reordered"),
+    ] {
+        let stub = Stub::start(Script { fault, ..Script::default() });
+        let path =
+            profile(&format!("foreign-{fault:?}").replace(['(', ')'], "-"), r#""url":"http://127.0.0.1:9""#);
+        let (code, report) = run(stub.address, path.to_str().expect("text"), "-c 2 --drain 500ms");
+        assert_eq!(code, 5, "{fault:?}: {report:#}");
+        assert_eq!(report["verification"].pointer(counted), Some(&1.into()), "{fault:?}: {report:#}");
+    }
+}
