@@ -5,7 +5,7 @@
 //!   thinned out those count that were kept
 //! # Bounds         gaps, suspicions and notes are bounded per subscriber; behind the bound of gaps the account says so
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The running account of one subscriber.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub(crate) struct Exceptions {
 }
 
 /// A gap as the server told it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Gap {
     /// The first event that will not come.
     pub(crate) from: u64,
@@ -78,7 +78,8 @@ impl Thinned {
 }
 
 /// Wrong deliveries by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Faults {
     /// The same event again.
     pub(crate) repeated: u64,

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Exceptions, Faults, Gap, THINNED, Thinned};
 use crate::histogram::Latency;
@@ -20,7 +20,8 @@ use crate::witness::Witness;
 use crate::worker::Findings;
 
 /// What the comparison found.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Audit {
     /// Deliveries that the record asks for, those in told gaps not counted.
     pub(crate) expected: u64,
@@ -50,12 +51,13 @@ pub(crate) struct Audit {
     pub(crate) gap_samples: Vec<GapSample>,
     /// The first failures in words.
     pub(crate) failures: Vec<String>,
+    /// Of each measured event the first receipt and the span, ascending by the first receipt.
     #[serde(skip)]
-    span: Option<Latency>,
+    spans: Vec<(u64, u64)>,
 }
 
 /// A gap and who was told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct GapSample {
     /// The subscriber's number.
     pub(crate) subscriber: u32,
@@ -67,7 +69,7 @@ pub(crate) struct GapSample {
 impl Audit {
     /// Compares.
     pub(crate) fn new(plan: &Plan, record: &Record, findings: &[Findings], measured_from_ns: u64) -> Audit {
-        let mut audit = Audit { span: Some(span_of(findings, measured_from_ns)), ..Audit::default() };
+        let mut audit = Audit { spans: spans_of(findings, measured_from_ns), ..Audit::default() };
         if plan.verify == Verify::None {
             audit.received =
                 findings.iter().flat_map(|one| &one.accounts).map(|(_, account)| account.received()).sum();
@@ -102,7 +104,15 @@ impl Audit {
 
     /// From the first to the last subscriber's receipt of each measured event.
     pub(crate) fn span(&self) -> Latency {
-        self.span.clone().unwrap_or_else(Latency::new)
+        let mut span = Latency::new();
+        self.spans.iter().for_each(|(_, span_ns)| span.record(*span_ns));
+        span
+    }
+
+    /// The same one by one: the first receipt in nanoseconds of the monotonic clock, ascending, and the time from there to the
+    /// last one.
+    pub(crate) fn spans(&self) -> &[(u64, u64)] {
+        &self.spans
     }
 
     /// Brings the record and the witnesses together: for each channel the numbers of all events that exist.
@@ -342,8 +352,7 @@ fn name_lost(numbers: &[u64], witness: &Witness, account: &Account, exceptions: 
 
 /// The loops' witnesses brought together: first and last receipt of each measured event. A receipt counts only
 /// if the event was due in the measured part, so an entry without one is passed over.
-fn span_of(findings: &[Findings], measured_from_ns: u64) -> Latency {
-    let mut span = Latency::new();
+fn spans_of(findings: &[Findings], measured_from_ns: u64) -> Vec<(u64, u64)> {
     let mut receipts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     for (sequence, entry) in findings.iter().flat_map(|one| one.witness.entries()) {
         if measured_from_ns <= entry.first_ns {
@@ -352,8 +361,10 @@ fn span_of(findings: &[Findings], measured_from_ns: u64) -> Latency {
             *last = (*last).max(entry.last_ns);
         }
     }
-    receipts.values().for_each(|(first, last)| span.record(last - first));
-    span
+    let mut spans: Vec<(u64, u64)> =
+        receipts.into_values().map(|(first, last)| (first, last - first)).collect();
+    spans.sort_unstable();
+    spans
 }
 
 /// Gaps and failures that are listed; all are counted.

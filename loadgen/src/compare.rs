@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use crate::counting::figure::{Better, KINDS};
 use crate::counting::outcome::shown;
+use crate::report::saved::locate;
 
 /// Options of `loadgen compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareFlags {
-    /// The result before, as `run --json` or `count --json` wrote it
+    /// The result before, as `run --json` or `count --json` wrote it, or the folder of `run -o`
     pub(crate) before: PathBuf,
     /// The result after
     pub(crate) after: PathBuf,
@@ -84,6 +85,7 @@ pub(crate) fn run(flags: &CompareFlags) -> anyhow::Result<ExitCode> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Value> {
+    let path = &locate(path);
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is no result", path.display()))
 }
@@ -121,6 +123,8 @@ fn figures(result: &Value) -> Vec<(String, &'static str, Better, f64)> {
     }
     put("published/s".to_owned(), "/s", Better::Higher, &result["published"]["accepted_per_s"]);
     put("delivered/s".to_owned(), "/s", Better::Higher, &result["delivered"]["per_s"]);
+    let cost = &result["costs"]["server_cpu_us_per_delivery"];
+    put("server/delivery".to_owned(), "µs", Better::Lower, cost);
     for row in result["latency_ms"].as_array().into_iter().flatten() {
         let name = row["name"].as_str().unwrap_or_default();
         // The lateness of the generator is none of the server's.
@@ -171,11 +175,12 @@ mod tests {
     fn what_has_no_direction_or_no_counterpart_is_left_out() {
         let before = json!({"figures": {"payload_bytes": 1, "p50": 2}, "delivered": {"per_s": 10}});
         let after = json!({"figures": {"payload_bytes": 9, "p99": 2},
-            "latency_ms": [{"name": "e2e", "p50_ms": 1.0}, {"name": "send lag", "p50_ms": 1.0}]});
+            "latency_ms": [{"name": "e2e", "p50_ms": 1.0}, {"name": "send lag", "p50_ms": 1.0}],
+            "costs": {"server_cpu": 0.5, "server_cpu_us_per_delivery": 4.0}});
         assert_eq!(compare(&before, &after, Tolerance(0.0)), []);
         let names: Vec<String> =
             compare(&after, &after, Tolerance(0.0)).into_iter().map(|line| line.name).collect();
-        assert_eq!(names, ["p99", "e2e p50"]);
+        assert_eq!(names, ["p99", "server/delivery", "e2e p50"]);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crossbeam_channel::Sender;
+
 use crate::histogram::Latency;
+use crate::interval::Note;
 use crate::publishing::Published;
 use crate::worker::Findings;
 
@@ -50,12 +53,29 @@ pub(crate) struct Shared {
     pub(crate) measured_to_ns: AtomicU64,
     /// Events accepted by the server. Relaxed: shown to a human.
     pub(crate) accepted: AtomicU64,
+    /// Deliveries that these ask for. Relaxed, as above.
+    pub(crate) owed: AtomicU64,
+    /// Length of an interval.
+    pub(crate) interval_ns: u64,
+    /// To the recorder. It takes what comes faster than threads can make it, so nobody waits.
+    pub(crate) notes: Sender<Note>,
 }
 
 impl Shared {
     /// Nothing has happened.
-    pub(crate) fn new() -> Shared {
-        Shared { measured_to_ns: AtomicU64::new(u64::MAX), accepted: AtomicU64::new(0) }
+    pub(crate) fn new(interval_ns: u64, notes: Sender<Note>) -> Shared {
+        Shared {
+            measured_to_ns: AtomicU64::new(u64::MAX),
+            accepted: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
+            interval_ns,
+            notes,
+        }
+    }
+
+    /// Tells the recorder. One that has ended needs nothing more.
+    pub(crate) fn note(&self, note: Note) {
+        let _ = self.notes.send(note);
     }
 }
 
@@ -64,6 +84,8 @@ impl Shared {
 pub(crate) struct Progress {
     /// Subscribers that are open.
     pub(crate) open: AtomicU64,
+    /// Connections that failed, where that is what is counted.
+    pub(crate) refused: AtomicU64,
     /// Events delivered.
     pub(crate) delivered: AtomicU64,
 }

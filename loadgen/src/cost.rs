@@ -6,11 +6,12 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::counting::usage::{Busy, Usage};
 use crate::http;
 use crate::machine::now_ns;
+use crate::report::table::binary;
 use crate::target::Target;
 
 /// Where the server's figures come from.
@@ -44,7 +45,8 @@ pub(crate) struct ServerUsage {
 }
 
 /// What came of the readings.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Costs {
     /// Processors that others than the generator and the server kept busy, if the server's share is known; otherwise others
     /// than the generator.
@@ -62,6 +64,9 @@ pub(crate) struct Costs {
     /// By how much its memory grew while the subscribers connected, for each of them, in bytes.
     server_bytes_per_connection: Option<f64>,
 }
+
+/// The name of a figure, its value if anybody told, and how it is shown.
+pub(crate) type CostFigure = (&'static str, Option<f64>, fn(f64) -> String);
 
 impl Source {
     /// Reads everything now, when so many events have been delivered.
@@ -116,6 +121,26 @@ impl Costs {
             server_resident_bytes: end.server.map(|server| server.resident_bytes),
             server_bytes_per_connection: grown,
         }
+    }
+
+    /// All figures, each with its name and how it is shown.
+    pub(crate) fn figures(&self) -> [CostFigure; 7] {
+        let percent = |share: f64| format!("{:.0} % of a processor", share * 100.0);
+        // The server's share is taken off where it is known.
+        let neighbours = if self.server_cpu.is_some() { "others" } else { "others and the server" };
+        [
+            ("server", self.server_cpu, percent),
+            ("server, µs a delivery", self.server_cpu_us_per_delivery, |us| format!("{us:.2}")),
+            ("server's memory", self.server_resident_bytes.map(|bytes| bytes as f64), binary),
+            ("server's memory a connection", self.server_bytes_per_connection, |bytes| {
+                format!("{bytes:.0} B")
+            }),
+            (neighbours, self.neighbours_cpu, percent),
+            ("stolen by other machines", self.stolen_cpu, percent),
+            ("interruptions of the generator", self.involuntary_switches_per_s, |rate| {
+                format!("{rate:.0}/s")
+            }),
+        ]
     }
 
     /// The lines that a report shows.

@@ -15,6 +15,8 @@ use crate::load::skew::Skew;
 use crate::load::stages::Stages;
 use crate::objective::Objective;
 use crate::options::{Interval, OnSlow, Rate, SourceRange, Transports, Verify, Via};
+use crate::report::outputs::OutputFlags;
+use crate::report::saved::ReportFlags;
 use crate::search::SearchFlags;
 use crate::shell::{CompletionsFlags, ManFlags};
 use crate::side_by_side::options::SideBySideFlags;
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     /// Run two servers in turns and tell the ratio of their costs
     #[command(long_about = ABOUT_SIDE_BY_SIDE, after_long_help = AFTER_SIDE_BY_SIDE, args_override_self = true)]
     SideBySide(Box<SideBySideFlags>),
+    /// Tell saved results again, in any form; several side by side
+    #[command(after_long_help = AFTER_REPORT)]
+    Report(ReportFlags),
     /// Compare two saved results, figure by figure
     #[command(after_long_help = AFTER_COMPARE)]
     Compare(CompareFlags),
@@ -79,13 +84,13 @@ pub(crate) fn command() -> clap::Command {
     Flags::command()
         .mut_subcommand("pub", |command| {
             let command = command.mut_arg("connections", |arg| arg.default_value("0"));
-            without(command, SUBSCRIBING).mut_arg("connections", |arg| arg.hide(true))
+            without(without(command, SUBSCRIBING), &["connections", "hgrm"])
         })
         .mut_subcommand("sub", |command| without(command, PUBLISHING))
         .mut_subcommand("connect", |command| {
             without(
                 without(command, PUBLISHING),
-                &["slow", "on_slow", "resume_churn", "churn", "reconnect", "verify"],
+                &["slow", "on_slow", "resume_churn", "churn", "reconnect", "verify", "hgrm"],
             )
         })
         .mut_subcommand("search", |command| {
@@ -434,15 +439,8 @@ pub(crate) struct RunFlags {
     #[arg(long, env = "LOADGEN_LENIENT", help_heading = "Check")]
     pub(crate) lenient: bool,
 
-    /// Write the whole result as JSON, to standard output (in place of the table) or to FILE
-    #[arg(long, env = "LOADGEN_JSON", value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the end-to-end latency as HdrHistogram percentiles to FILE
-    #[arg(long, env = "LOADGEN_HGRM", value_name = "FILE", help_heading = "Output")]
-    pub(crate) hgrm: Option<PathBuf>,
-    /// Print only what went wrong
-    #[arg(short, long, env = "LOADGEN_QUIET", help_heading = "Output")]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
 }
 
 /// Options of `loadgen replay`.
@@ -513,6 +511,7 @@ Examples:
   loadgen run http://127.0.0.1:8090 --protocol nchan -c 1000          a server of another protocol
   loadgen run http://127.0.0.1:8080 -c 20000 --source-ip 127.0.0.2..9 --hold -d 5m
                                                                       idle connections
+  loadgen run http://127.0.0.1:8080 -o results/monday                 everything about it, with report.html to look at
 Exit codes:
   0 pass   2 wrong usage   3 cannot connect   4 invalid: the generator was the bottleneck, or some load never was
   5 verification failed   99 an objective was missed   130 interrupted (the report is still written)";
@@ -552,12 +551,14 @@ Find the highest rate that holds the objectives.
 
 The rate is doubled until an objective is missed, and then the ratio between what holds and what does not is halved until it \
 is small enough. Each step is a run of its own, of 5 s unless said otherwise. A rate of which the server accepts less than \
-99 % does not hold.";
+99 % does not hold.
+
+Files (-o and others) are of the run at the highest rate that held, or of the last one if none did; --json is of the whole search.";
 
 const AFTER_SEARCH: &str = "\
 Examples:
   loadgen search http://127.0.0.1:8080 -c 1000 --slo 'p99<5ms' --slo reach==1
-  loadgen search http://127.0.0.1:8080 -c 100 --slo 'p99.9<20ms' --from 1k/s --precision 2% -d 20s
+  loadgen search http://127.0.0.1:8080 -c 100 --slo 'p99.9<20ms' --from 1k/s --precision 2% -d 20s -o results/knee
 
 Exit codes:
   0 found   2 wrong usage   3 cannot connect   4 the generator was the bottleneck first   5 verification failed
@@ -624,6 +625,15 @@ Exit codes:
   0 no bar is missed   2 wrong usage   3 cannot start or connect   4 invalid: the generator was the bottleneck
   5 a bar is missed, or somebody did not get exactly what was published   130 interrupted";
 
+const AFTER_REPORT: &str = "\
+Examples:
+  loadgen report results/monday                              the table once more
+  loadgen report before after --format html -o report.html   two runs on one page
+  loadgen report results/monday --format hgrm --latency sse  one latency, for a plotter of HdrHistograms
+
+Exit codes:
+  0 told   2 wrong usage   3 a file cannot be read or written";
+
 const AFTER_COMPARE: &str = "\
 Exit codes:
   0 the same or better   1 worse   2 wrong usage   3 a file cannot be read";
@@ -650,11 +660,11 @@ mod tests {
             assert!(shown.iter().all(is_shown), "{name}");
             assert!(!hidden.iter().any(is_shown), "{name}");
         };
-        check("run", &["rate", "connections", "hold"], &[]);
-        check("pub", &["rate", "batch"], &["connections", "slow"]);
-        check("sub", &["connections", "slow"], &["rate", "batch"]);
-        check("connect", &["connect-rate"], &["rate", "slow"]);
-        check("search", &["slo", "from"], &["rate", "stages"]);
+        check("run", &["rate", "connections", "hold", "out", "hgrm"], &[]);
+        check("pub", &["rate", "batch", "out", "html"], &["connections", "slow", "hgrm"]);
+        check("sub", &["connections", "slow", "out", "hgrm"], &["rate", "batch"]);
+        check("connect", &["connect-rate", "out", "hlog"], &["rate", "slow", "hgrm"]);
+        check("search", &["slo", "from", "out"], &["rate", "stages"]);
     }
 
     #[test]
@@ -664,7 +674,7 @@ mod tests {
             let Command::Run(flags) = Flags::try_parse_from(arguments).expect("parsed").command else {
                 panic!("another command");
             };
-            assert_eq!(flags.json, expected.map(PathBuf::from));
+            assert_eq!(flags.output.json, expected.map(PathBuf::from));
         };
         check(&[], None);
         check(&["--json"], Some("-"));

@@ -4,8 +4,11 @@
 
 use std::io::{self, Write};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
 
 /// A histogram of nanoseconds.
 #[derive(Clone, Debug)]
@@ -46,6 +49,52 @@ impl Latency {
         self.histogram.max()
     }
 
+    /// The histogram as text: HdrHistogram's encoding V2, compressed, in base64. Every HdrHistogram reads it.
+    pub(crate) fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.histogram, &mut bytes)
+            .expect("a vector takes everything, and counts are below what the encoding can say");
+        STANDARD.encode(bytes)
+    }
+
+    /// Reads what [`Latency::encode`] has written.
+    ///
+    /// # Errors
+    /// The text is no such histogram, or one of other bounds.
+    pub(crate) fn decode(text: &str) -> Result<Latency, String> {
+        let wrong = |error: &dyn std::fmt::Display| format!("a saved histogram cannot be read: {error}");
+        let bytes = STANDARD.decode(text).map_err(|error| wrong(&error))?;
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| wrong(&format!("{error:?}")))?;
+        let mut latency = Latency::new();
+        latency.histogram.add(&histogram).map_err(|error| wrong(&error))?;
+        Ok(latency)
+    }
+
+    /// The percentile curve: quantiles of 1 with the milliseconds that they do not exceed, ascending, denser towards 1.
+    /// The last one is the maximum.
+    pub(crate) fn curve(&self) -> Vec<(f64, f64)> {
+        let steps = self.histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE);
+        steps.map(|step| (step.quantile_iterated_to(), ms(step.value_iterated_to()))).collect()
+    }
+
+    /// How many records lie in each band of latency, ascending and without empty bands. The band `n` reaches from
+    /// `10^(n / BANDS_PER_DECADE)` microseconds to the next.
+    pub(crate) fn bands(&self) -> Vec<(u32, u64)> {
+        let mut bands: Vec<(u32, u64)> = Vec::new();
+        for step in self.histogram.iter_recorded() {
+            let microseconds = (step.value_iterated_to() as f64 / 1e3).max(1.0);
+            let band = (microseconds.log10() * f64::from(BANDS_PER_DECADE)) as u32;
+            match bands.last_mut() {
+                Some((last, count)) if *last == band => *count += step.count_at_value(),
+                _ => bands.push((band, step.count_at_value())),
+            }
+        }
+        bands
+    }
+
     /// The figures that a report shows.
     pub(crate) fn summary(&self) -> Summary {
         Summary {
@@ -71,12 +120,13 @@ impl Latency {
             "{:>12} {:>14} {:>10} {:>14}\n",
             "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
         )?;
-        let mut count = 0;
         for step in self.histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
-            // The iterator counts each step by itself, the text wants what was counted so far.
-            count += step.count_since_last_iteration();
-            let quantile = step.quantile_iterated_to();
-            let value = ms(step.value_iterated_to());
+            // The iterator adds its steps up, and where a quantile falls between two records to the count, a rounding error
+            // would choose the later one. Asked one by one, and without the digits that are not shown, quantiles are exact.
+            let quantile = (step.quantile_iterated_to() * 1e12).round() / 1e12;
+            let value_ns = self.histogram.highest_equivalent(self.quantile_ns(quantile));
+            let count = self.histogram.count_between(0, value_ns);
+            let value = ms(value_ns);
             if quantile < 1.0 {
                 writeln!(out, "{value:>12.3} {quantile:.12} {count:>10} {:>14.2}", 1.0 / (1.0 - quantile))?;
             } else {
@@ -91,7 +141,8 @@ impl Latency {
 }
 
 /// The figures of one histogram, in milliseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Summary {
     /// Durations recorded.
     pub(crate) count: u64,
@@ -148,6 +199,9 @@ impl DeliveryLatencies {
     }
 }
 
+/// Bands of a heat map: a factor of about 1.2 each.
+pub(crate) const BANDS_PER_DECADE: u32 = 12;
+
 fn ms(ns: u64) -> f64 {
     ns as f64 / NS_PER_MS
 }
@@ -196,6 +250,36 @@ mod tests {
         sum.merge(&histogram(&[3]));
         assert_eq!(sum.count(), 3);
         assert!(2.9 < sum.summary().max_ms);
+    }
+
+    #[test]
+    fn what_is_written_as_text_is_read_back_the_same() {
+        let latency = histogram(&[1, 2, 3, 500]);
+        let again = Latency::decode(&latency.encode()).expect("decoded");
+        assert_eq!(again.histogram, latency.histogram);
+        assert_eq!(Latency::decode(&Latency::new().encode()).expect("decoded").count(), 0);
+        for wrong in ["", "no base64!", "SElTVA=="] {
+            assert!(Latency::decode(wrong).is_err(), "{wrong}");
+        }
+        let mut other = Vec::new();
+        let wide = Histogram::<u64>::new_with_bounds(1, 1 << 60, 1).expect("bounds");
+        V2DeflateSerializer::new().serialize(&wide, &mut other).expect("written");
+        assert!(Latency::decode(&STANDARD.encode(other)).is_ok(), "an empty one fits whatever its bounds");
+    }
+
+    #[test]
+    fn bands_hold_every_record_once_and_a_decade_has_its_number_of_them() {
+        let latency = histogram(&[1, 1, 10, 100]);
+        assert_eq!(latency.bands(), [(36, 2), (48, 1), (60, 1)]);
+        assert_eq!(Latency::new().bands(), []);
+    }
+
+    #[test]
+    fn the_curve_rises_to_the_maximum() {
+        let curve = histogram(&(1..=1000).collect::<Vec<_>>()).curve();
+        assert!(curve.is_sorted_by(|one, next| one.0 <= next.0 && one.1 <= next.1), "{curve:?}");
+        let (quantile, last_ms) = *curve.last().expect("points");
+        assert!(quantile == 1.0 && (999.0..1_002.0).contains(&last_ms), "{curve:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod corpus;
 mod cost;
 mod counting;
 mod doctor;
+mod environment;
 mod event;
 mod flags;
 mod floor;
@@ -19,7 +20,9 @@ mod foreign;
 mod gauge;
 mod histogram;
 mod http;
+mod interval;
 mod link;
+mod live;
 mod load;
 mod machine;
 mod objective;
@@ -38,6 +41,7 @@ mod side_by_side;
 mod sse;
 mod subscriber;
 mod target;
+mod timeline;
 mod tls;
 mod websocket;
 mod witness;
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
             Ok(plan) => side_by_side::run(&plan, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
+        Command::Report(flags) => report::saved::run(&flags),
         Command::Compare(flags) => compare::run(&flags),
         Command::Floor(flags) => floor::run(&flags, &stop),
     };

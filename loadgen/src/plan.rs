@@ -1,7 +1,6 @@
 //! What a run is to do, checked: the flags' texts become values here, and nowhere else.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::cost::Source;
 use crate::flags::{CHANNEL_DEFAULT, RunFlags};
@@ -15,6 +14,7 @@ use crate::load::stages::Stages;
 use crate::machine::NS_PER_SECOND;
 use crate::objective::Objective;
 use crate::options::{OnSlow, Rate, Transport, Verify, Via};
+use crate::report::outputs::OutputFlags;
 use crate::target::Target;
 use crate::tls::Trust;
 
@@ -62,8 +62,8 @@ pub(crate) struct Plan {
     pub(crate) arrival: Arrival,
     /// The rate over time, the warm-up included; of no meaning at saturation.
     pub(crate) stages: Stages,
-    /// Whether the rate changes.
-    pub(crate) has_stages: bool,
+    /// The same as it was asked for, if the rate changes.
+    pub(crate) asked_stages: Option<Stages>,
     /// Unanswered requests per publisher at saturation.
     pub(crate) outstanding: usize,
     /// Length of the measured part.
@@ -84,6 +84,8 @@ pub(crate) struct Plan {
     pub(crate) shares: Option<Shares>,
     /// Channels that a subscriber takes.
     pub(crate) subscriptions: u32,
+    /// Subscribers of each channel.
+    pub(crate) receivers: Vec<u32>,
     /// The part of the events that have the tag which subscribers ask for, if they filter.
     pub(crate) filter: Option<f64>,
     /// How publishers publish.
@@ -116,12 +118,8 @@ pub(crate) struct Plan {
     pub(crate) drain_ns: u64,
     /// Whether a bottleneck in the generator is only noted.
     pub(crate) lenient: bool,
-    /// Where the JSON result goes; `-` is standard output.
-    pub(crate) json: Option<PathBuf>,
-    /// Where the percentiles go.
-    pub(crate) hgrm: Option<PathBuf>,
-    /// Whether only failures are printed.
-    pub(crate) quiet: bool,
+    /// Where results go, and what is shown meanwhile.
+    pub(crate) outputs: OutputFlags,
 }
 
 impl Plan {
@@ -151,6 +149,7 @@ impl Plan {
             tokens.map_err(|error| format!("{}: {error}", path.display()))?;
         }
         check_channel(&flags.channel, flags.channels)?;
+        flags.output.check()?;
         let within = |name: &str, value: u64, least: u64, most: u64| {
             let fits = (least..=most).contains(&value);
             if fits { Ok(()) } else { Err(format!("--{name} is {value}, but must be {least} to {most}")) }
@@ -204,16 +203,18 @@ impl Plan {
         if flags.source_ip.is_some() && target.address.is_ipv6() {
             return Err("--source-ip takes IPv4 addresses, but the target's is IPv6".to_owned());
         }
+        let seats = seats(&flags, slow, storm);
         Ok(Plan {
             role,
             source: source(&flags)?,
-            seats: seats(&flags, slow, storm),
+            receivers: receivers(&seats, flags.subs_per_conn, channels.len()),
+            seats,
             target,
             connect_rate,
             publishers: flags.publishers,
             rate: pace.rate,
             arrival: flags.arrival,
-            has_stages: flags.stages.is_some(),
+            asked_stages: flags.stages,
             stages: pace.stages,
             outstanding: pace.outstanding as usize,
             duration_ns: pace.duration_ns,
@@ -240,15 +241,13 @@ impl Plan {
             patience_ns: flags.slo_abort_after.map(|patience| patience.ns),
             drain_ns: flags.drain.ns,
             lenient: flags.lenient,
-            json: flags.json,
-            hgrm: flags.hgrm,
-            quiet: flags.quiet,
+            outputs: flags.output,
         })
     }
 
     /// The same run at another rate.
     pub(crate) fn at_rate(&self, rate: f64) -> Plan {
-        Plan { rate: Rate::PerSecond(rate), stages: Stages::steady(rate), ..self.clone() }
+        Plan { rate: Rate::PerSecond(rate), stages: Stages::steady(rate), asked_stages: None, ..self.clone() }
     }
 
     /// The channel of a publisher's event: the events of all publishers go round all channels, unless some are busier.
@@ -268,6 +267,12 @@ impl Plan {
     /// Whether a publisher's event comes to those who take its channel.
     pub(crate) fn is_wanted(&self, publisher: u32, index: u64) -> bool {
         self.filter.is_none() || self.is_tagged(publisher, index)
+    }
+
+    /// How many subscribers a publisher's event is for.
+    pub(crate) fn receivers_of(&self, publisher: u32, index: u64) -> u64 {
+        let is_wanted = self.is_wanted(publisher, index);
+        if is_wanted { self.receivers[self.channel_of(publisher, index)].into() } else { 0 }
     }
 
     /// The number of a publisher's event where the server gives none.
@@ -379,6 +384,22 @@ fn seats(flags: &RunFlags, slow: u32, storm: u32) -> Vec<Seat> {
             }
         })
         .collect()
+}
+
+/// Counts the subscribers of each channel: those who begin with it, and those who began shortly before and go on to it.
+fn receivers(seats: &[Seat], subscriptions: u32, channels: usize) -> Vec<u32> {
+    let mut first = vec![0; channels];
+    seats.iter().for_each(|seat| first[seat.channel as usize] += 1);
+    let before = |channel: usize, steps: usize| first[(channel + channels - steps) % channels];
+    let subscriptions = subscriptions as usize;
+    let mut sum: u32 = (0..subscriptions).map(|steps| before(0, steps)).sum();
+    let mut receivers = Vec::with_capacity(channels);
+    for channel in 0..channels {
+        receivers.push(sum);
+        let next = (channel + 1) % channels;
+        sum = sum + first[next] - before(next, subscriptions);
+    }
+    receivers
 }
 
 /// Finds the profile, and refuses what only we can do.
@@ -531,6 +552,27 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_for_all_who_take_its_channel() {
+        for (arguments, channels) in [
+            ("-c 4 --channels 5 --subs-per-conn 2", 5),
+            ("-c 7 --channels 3 --subs-per-conn 3 --transport ws:2,sse:1", 3),
+            ("-c 5 --channels 2", 2),
+            ("-c 3", 1),
+            ("-c 2 --channels 4", 4),
+        ] {
+            let plan = plan(arguments).expect("a plan");
+            for index in 0..channels {
+                let channel = plan.channel_of(0, index) as u32;
+                let takers = plan.seats.iter().filter(|seat| plan.takes(seat, channel)).count();
+                assert_eq!(plan.receivers_of(0, index), takers as u64, "{arguments}: {channel}");
+            }
+        }
+        let plan = plan("-c 3 --filter 10%").expect("a plan");
+        let owed: u64 = (0..1_000).map(|index| plan.receivers_of(0, index)).sum();
+        assert_eq!(owed, 3 * (0..1_000).filter(|index| plan.is_tagged(0, *index)).count() as u64);
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_the_options_name() {
         let check = |arguments: &str, named: &str| {
             let error = plan(arguments).expect_err(arguments);
@@ -564,5 +606,6 @@ mod tests {
         check("--protocol nchan --resume-churn 5", "--resume-churn");
         check("--protocol mercure", "--transport ws");
         check("--reconnect storm:2000@1s", "--reconnect");
+        check("--interval 99ms", "--interval");
     }
 }

@@ -29,9 +29,9 @@ pub(crate) struct Press {
     pub(crate) payloads: Payloads,
     /// What became of it.
     pub(crate) record: Record,
-    /// From the sending of a request to its answer.
+    /// From the sending of a request to its answer, in the interval that is not over.
     pub(crate) ack: Latency,
-    /// From the time a request was due to its sending.
+    /// From the time a request was due to its sending, in that interval.
     pub(crate) send_lag: Latency,
     /// Requests due from here on are measured.
     pub(crate) measured_from_ns: u64,
@@ -44,6 +44,8 @@ pub(crate) struct Press {
 pub(crate) struct PressTally {
     /// Events accepted.
     pub(crate) accepted: u64,
+    /// Deliveries that they ask for.
+    pub(crate) owed: u64,
     /// Events refused, each time anew.
     pub(crate) refused: u64,
     /// Events sent again after a refusal.
@@ -307,7 +309,7 @@ impl Publisher {
         match (status, &plan.foreign) {
             (_, Some(foreign)) if foreign.is_accepted(status) => {
                 let sequence = plan.foreign_number(self.id, batch.first_index);
-                self.accept(&batch, sequence, now_ns, press);
+                self.accept(&batch, sequence, now_ns, plan, press);
             }
             (200 | 202, None) => {
                 let receipt: Receipt = serde_json::from_slice(answer.body).unwrap_or_default();
@@ -315,7 +317,7 @@ impl Publisher {
                     let text = String::from_utf8_lossy(answer.body);
                     Failure::Hopeless(format!("a publish of {} was answered {text}", batch.events))
                 })?;
-                self.accept(&batch, first, now_ns, press);
+                self.accept(&batch, first, now_ns, plan, press);
             }
             (429 | 503, _) => {
                 let after_ns = answer.head.retry_after_ns.unwrap_or(http::RETRY_AFTER_NS_DEFAULT);
@@ -356,7 +358,7 @@ impl Publisher {
         let code = notice.code.as_deref().unwrap_or_default();
         let settled = notice.id.and_then(|id| self.take_in_flight(id));
         match (&*notice.kind, notice.seq, settled) {
-            ("published", Some(first), Some(batch)) => self.accept(&batch, first, now_ns, press),
+            ("published", Some(first), Some(batch)) => self.accept(&batch, first, now_ns, plan, press),
             ("error", _, Some(batch)) if REFUSALS.contains(&code) => {
                 self.refuse(batch, now_ns, http::RETRY_AFTER_NS_DEFAULT, plan, press);
             }
@@ -375,9 +377,11 @@ impl Publisher {
         self.in_flight.remove(place)
     }
 
-    fn accept(&mut self, batch: &Batch, first: u64, now_ns: u64, press: &mut Press) {
+    fn accept(&mut self, batch: &Batch, first: u64, now_ns: u64, plan: &Plan, press: &mut Press) {
         press.record.answered(self.id, batch.first_index, batch.events, Fate::Accepted(first));
         press.tally.accepted += u64::from(batch.events);
+        let indices = batch.first_index..batch.first_index + u64::from(batch.events);
+        press.tally.owed += indices.map(|index| plan.receivers_of(self.id, index)).sum::<u64>();
         if press.measured_from_ns <= batch.intended_ns {
             press.ack.record(now_ns.saturating_sub(batch.sent_ns));
         }

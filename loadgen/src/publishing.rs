@@ -2,7 +2,7 @@
 //!
 //! # Contract       open loop: an event is due when the schedule says so, however late the server or this thread is, and its
 //! latency counts from then. At saturation each publisher keeps a fixed number of requests unsettled
-//! # A turn         sleep → clock → input → retries → schedule → flush → measure
+//! # A turn         sleep → clock → interval → input → retries → schedule → flush → measure
 //! # Why not …      in the loops of the subscribers: they are busy just when an event was published, and the next would be late
 
 use std::io::{self, ErrorKind};
@@ -19,6 +19,7 @@ use crate::alarm::Alarm;
 use crate::control::{Report, Shared};
 use crate::gauge::{Gauge, Measured, Totals};
 use crate::histogram::Latency;
+use crate::interval::{Cutter, Grid, Note, PublishCounts, Publishes, Stretch};
 use crate::link::{BUFFER_BYTES, Link, Reading};
 use crate::load::arrival::{Arrival, Arrivals};
 use crate::machine::{self, NS_PER_SECOND, now_ns};
@@ -109,6 +110,13 @@ struct PressRoom {
     /// No event is due from here on.
     end_ns: u64,
     gauge: Gauge,
+    /// What was measured in intervals that are over; the press has the rest.
+    ack: Latency,
+    send_lag: Latency,
+    /// What was counted in intervals that are over.
+    handed_over: PublishCounts,
+    /// Ends intervals, once publishing has begun.
+    cutter: Option<Cutter>,
     /// Connections that broke.
     losses: u64,
     notes: Vec<String>,
@@ -150,6 +158,10 @@ impl PressRoom {
             start_ns: u64::MAX,
             end_ns: u64::MAX,
             gauge: Gauge::default(),
+            ack: Latency::new(),
+            send_lag: Latency::new(),
+            handed_over: PublishCounts::default(),
+            cutter: None,
             losses: 0,
             notes: Vec::new(),
             plan: Arc::clone(plan),
@@ -169,6 +181,7 @@ impl PressRoom {
         loop {
             self.sleep(&mut events, Duration::from_nanos(SLEEP_NS_MAX))?;
             let turn_ns = now_ns();
+            self.begin_turn(turn_ns);
             if self.stop.load(Ordering::Relaxed) {
                 self.end_ns = self.end_ns.min(turn_ns);
             }
@@ -251,6 +264,8 @@ impl PressRoom {
             self.end_ns = self.end_ns.min(start_ns.saturating_add(whole_ns));
         }
         self.shared.measured_to_ns.store(self.end_ns, Ordering::Relaxed);
+        let grid = Grid { origin_ns: measured_from_ns, interval_ns: self.shared.interval_ns };
+        self.cutter = Some(Cutter::new(grid, now_ns()));
     }
 
     fn sleep(&mut self, events: &mut Events, timeout: Duration) -> Result<(), String> {
@@ -342,6 +357,7 @@ impl PressRoom {
             }
         }
         self.shared.accepted.store(self.press.tally.accepted, Ordering::Relaxed);
+        self.shared.owed.store(self.press.tally.owed, Ordering::Relaxed);
     }
 
     fn flush(&mut self) {
@@ -367,6 +383,29 @@ impl PressRoom {
         if self.end_ns <= now_ns {
             self.gauge.close(now_ns, self.totals());
         }
+        if let Some(cutter) = &mut self.cutter {
+            cutter.end_turn(now_ns - turn_ns);
+        }
+    }
+
+    /// Hands the interval over that is behind, before anything of this turn is recorded.
+    fn begin_turn(&mut self, turn_ns: u64) {
+        if let Some(stretch) = self.cutter.as_mut().and_then(|cutter| cutter.begin_turn(turn_ns)) {
+            self.hand_over(stretch);
+        }
+    }
+
+    /// Gives the recorder what the interval has brought, and keeps the sum.
+    fn hand_over(&mut self, stretch: Stretch) {
+        let ack = std::mem::replace(&mut self.press.ack, Latency::new());
+        let send_lag = std::mem::replace(&mut self.press.send_lag, Latency::new());
+        self.ack.merge(&ack);
+        self.send_lag.merge(&send_lag);
+        let PressTally { sent, accepted, refused, retried, .. } = self.press.tally;
+        let counts = PublishCounts { sent, accepted, refused, retried };
+        let since = counts.since(std::mem::replace(&mut self.handed_over, counts));
+        let publishes = Publishes { stretch, ack, send_lag, counts: since };
+        self.shared.note(Note::Publishes(Box::new(publishes)));
     }
 
     fn totals(&self) -> Totals {
@@ -409,10 +448,13 @@ impl PressRoom {
         for desk in &mut self.desks {
             desk.publisher.stop(&mut self.press);
         }
+        if let Some(stretch) = self.cutter.as_mut().map(|cutter| cutter.cut(now_ns())) {
+            self.hand_over(stretch);
+        }
         Published {
             record: std::mem::replace(&mut self.press.record, Record::new(0)),
-            ack: self.press.ack.clone(),
-            send_lag: self.press.send_lag.clone(),
+            ack: self.ack.clone(),
+            send_lag: self.send_lag.clone(),
             tally: self.press.tally,
             measured: self.gauge.measured(),
             unsent,
@@ -464,7 +506,10 @@ mod tests {
         let flags = Flags::try_parse_from(["loadgen", "run", &url, "--duration", "1h"]).expect("parsed");
         let Command::Run(flags) = flags.command else { panic!("another command") };
         let plan = Arc::new(Plan::new(*flags).expect("a plan"));
-        let (shared, stop) = (Arc::new(Shared::new()), Arc::new(AtomicBool::new(false)));
+        let (shared, stop) = (
+            Arc::new(Shared::new(NS_PER_SECOND, crossbeam_channel::unbounded().0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let mut room = PressRoom::new(&plan, 1, &shared, &stop).expect("a press room");
         room.connect_all().expect("connected");
         room.begin(start_ns);

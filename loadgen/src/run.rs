@@ -1,8 +1,6 @@
 //! `loadgen run` from connecting to the report.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +13,8 @@ use crate::audit::Audit;
 use crate::control::{Command, Report as ThreadReport, Shared};
 use crate::cost::{Costs, Reading};
 use crate::counting::request;
+use crate::interval::{Note, Phase};
+use crate::live::Recorder;
 use crate::machine::{self, NS_PER_SECOND, now_ns};
 use crate::objective::watch::Watch;
 use crate::options::Rate;
@@ -30,9 +30,10 @@ use crate::worker::{self, Findings};
 /// # Errors
 /// The run could not be set up, or a result not be written.
 pub(crate) fn run(plan: Plan, stop: Arc<AtomicBool>) -> anyhow::Result<ExitCode> {
+    plan.outputs.prepare()?;
     let plan = Arc::new(plan);
     let Some(report) = measure_plan(&plan, &stop)? else { return Ok(ExitCode::from(EXIT_INTERRUPTED)) };
-    write_results(&plan, &report)?;
+    plan.outputs.write(&report)?;
     Ok(ExitCode::from(report.exit_code()))
 }
 
@@ -66,11 +67,11 @@ struct Run {
     sender: crossbeam_channel::Sender<ThreadReport>,
     loops: Vec<worker::Handle>,
     publishing: Option<publishing::Handle>,
+    recorder: Recorder,
     /// Whether the run was called off, since an objective was missed for too long.
     is_called_off: bool,
     /// What was used at the start of the measured part, and at its end.
     readings: Option<(Reading, Reading)>,
-    ticker: Ticker,
 }
 
 impl Run {
@@ -78,12 +79,15 @@ impl Run {
         let (sender, reports) = crossbeam_channel::unbounded();
         // Below 2^48, so that it has few digits in every event.
         let number = scatter(now_ns() ^ u64::from(std::process::id())) >> 16;
-        let shared = Arc::new(Shared::new());
-        let ticker = Ticker { shown: !plan.quiet && io::stderr().is_terminal(), width: 0 };
+        let (notes, told) = crossbeam_channel::unbounded();
+        let shared = Arc::new(Shared::new(plan.outputs.interval.ns, notes));
         let loops = (0..plan.threads)
             .map(|thread| worker::spawn(&plan, thread, number, &shared, sender.clone()))
             .collect::<io::Result<Vec<_>>>()
             .context("starting the loops")?;
+        let progress = loops.iter().map(|handle| Arc::clone(&handle.progress)).collect();
+        let recorder = Recorder::spawn(&plan, &shared, progress, told, plan.outputs.show())
+            .context("starting the recorder")?;
         Ok(Run {
             plan,
             number,
@@ -93,9 +97,9 @@ impl Run {
             sender,
             loops,
             publishing: None,
+            recorder,
             is_called_off: false,
             readings: None,
-            ticker,
         })
     }
 
@@ -126,7 +130,7 @@ impl Run {
             (Some(published), measured_from_ns)
         };
         let findings = self.stop()?;
-        self.ticker.clear();
+        self.shared.note(Note::Phase(Phase::Auditing));
         if self.plan.role == Role::Connect && findings.iter().all(|one| one.latencies.handshake.count() == 0)
         {
             let mut reasons = findings.iter().flat_map(|one| one.refusals.keys());
@@ -144,6 +148,8 @@ impl Run {
             published: published.as_ref(),
             findings: &findings,
             audit,
+            timeline: self.recorder.end(),
+            measured_from_ns,
             connecting_s,
             interrupted: self.stop.load(Ordering::Relaxed),
             is_called_off: self.is_called_off,
@@ -200,12 +206,12 @@ impl Run {
         let from_ns = now_ns();
         let to_ns = from_ns + self.plan.duration_ns;
         self.shared.measured_to_ns.store(to_ns, Ordering::Relaxed);
+        self.shared.note(Note::Phase(Phase::Measuring { from_ns }));
         self.tell_loops(&Command::Begin { measured_from_ns: from_ns });
         while now_ns() < to_ns && !self.stop.load(Ordering::Relaxed) {
             let left = Duration::from_nanos(to_ns.saturating_sub(now_ns())).min(TICK);
             // Loops have nothing to report now; a failure shows in the findings.
             let _ = self.reports.recv_timeout(left);
-            self.tick("holding");
         }
         self.read_costs()?;
         Ok(from_ns)
@@ -223,6 +229,7 @@ impl Run {
         }
         let start_ns = now_ns() + START_DELAY_NS;
         let measured_from_ns = start_ns.saturating_add(self.plan.warmup_ns);
+        self.shared.note(Note::Phase(Phase::Measuring { from_ns: measured_from_ns }));
         // The loops must know first: a subscription confirmed from here on cannot pass over anything.
         self.loops.iter().for_each(|handle| handle.send(Command::Begin { measured_from_ns }));
         publishing.begin(start_ns);
@@ -233,7 +240,7 @@ impl Run {
             .map(|patience_ns| Watch::new(&plan.objectives, patience_ns, measured_from_ns, rate));
         loop {
             let soonest_ns = if self.readings.is_none() { measured_from_ns } else { u64::MAX };
-            let report = self.next_report(soonest_ns, "publishing")?;
+            let report = self.next_report(soonest_ns)?;
             if self.readings.is_none() && measured_from_ns <= now_ns() {
                 self.read_costs()?;
             }
@@ -268,6 +275,7 @@ impl Run {
                 last[channel] = sequence.max(last[channel]);
             }
         }
+        self.shared.note(Note::Phase(Phase::Draining));
         self.tell_loops(&Command::Drain(last.into()));
         let deadline_ns = now_ns().saturating_add(self.plan.drain_ns);
         let drained =
@@ -292,13 +300,13 @@ impl Run {
 
     /// Ends all threads, whatever became of the run.
     fn close(&mut self) {
-        self.ticker.clear();
         self.stop.store(true, Ordering::Relaxed);
         self.tell_loops(&Command::Stop);
         self.loops.drain(..).for_each(worker::Handle::join);
         if let Some(publishing) = self.publishing.take() {
             publishing.join();
         }
+        self.recorder.end();
     }
 
     fn tell_loops(&self, command: &Command) {
@@ -321,7 +329,7 @@ impl Run {
             if connecting && self.stop.load(Ordering::Relaxed) {
                 anyhow::bail!("interrupted while connecting");
             }
-            if let Some(report) = self.next_report(deadline_ns, doing)? {
+            if let Some(report) = self.next_report(deadline_ns)? {
                 count += usize::from(counts(&report));
             }
         }
@@ -329,49 +337,13 @@ impl Run {
     }
 
     /// The next report, or `None` after a while.
-    fn next_report(&mut self, deadline_ns: u64, doing: &str) -> anyhow::Result<Option<ThreadReport>> {
+    fn next_report(&mut self, deadline_ns: u64) -> anyhow::Result<Option<ThreadReport>> {
         let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns())).min(TICK);
         match self.reports.recv_timeout(left) {
             Ok(ThreadReport::Failed(reason)) => anyhow::bail!(reason),
             Ok(report) => Ok(Some(report)),
-            Err(RecvTimeoutError::Timeout) => {
-                self.tick(doing);
-                Ok(None)
-            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("all threads of the run have ended"),
-        }
-    }
-
-    fn tick(&mut self, doing: &str) {
-        let sum = |part: fn(&crate::control::Progress) -> u64| -> u64 {
-            self.loops.iter().map(|handle| part(&handle.progress)).sum()
-        };
-        let open = sum(|progress| progress.open.load(Ordering::Relaxed));
-        let delivered = sum(|progress| progress.delivered.load(Ordering::Relaxed));
-        let accepted = self.shared.accepted.load(Ordering::Relaxed);
-        let text = format!("{doing}: {open} open, {accepted} published, {delivered} delivered");
-        self.ticker.show(&text);
-    }
-}
-
-/// The line that shows where a run stands, on a terminal only.
-struct Ticker {
-    shown: bool,
-    width: usize,
-}
-
-impl Ticker {
-    fn show(&mut self, text: &str) {
-        if self.shown {
-            eprint!("\r{text:<width$}", width = self.width);
-            self.width = text.len();
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.shown && 0 < self.width {
-            eprint!("\r{:<width$}\r", "", width = self.width);
-            self.width = 0;
         }
     }
 }
@@ -384,35 +356,6 @@ fn check_descriptors(plan: &Plan) -> anyhow::Result<()> {
         anyhow::bail!(
             "{needed} descriptors are needed, but the hard limit RLIMIT_NOFILE is {limit} (see `ulimit -Hn`)"
         );
-    }
-    Ok(())
-}
-
-fn write_results(plan: &Plan, report: &Report) -> anyhow::Result<()> {
-    let to_stdout = |path: &Path| path.as_os_str() == "-";
-    if let Some(path) = &plan.hgrm {
-        let mut out =
-            BufWriter::new(File::create(path).with_context(|| format!("creating {}", path.display()))?);
-        report.end_to_end().write_percentiles(&mut out)?;
-        out.flush()?;
-    }
-    if let Some(path) = &plan.json {
-        let mut text = serde_json::to_string_pretty(report)?;
-        text.push('\n');
-        if to_stdout(path) {
-            io::stdout().write_all(text.as_bytes())?;
-        } else {
-            std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-        }
-    }
-    let color =
-        |terminal: bool| terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if plan.quiet {
-        eprint!("{}", report.failures());
-    } else if plan.json.as_deref().is_some_and(to_stdout) {
-        eprint!("{}", report.table(color(io::stderr().is_terminal())));
-    } else {
-        io::stdout().write_all(report.table(color(io::stdout().is_terminal())).as_bytes())?;
     }
     Ok(())
 }

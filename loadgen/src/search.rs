@@ -5,7 +5,7 @@
 //! # Bounds         at most [`STEPS_MAX`] steps
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     from: f64,
     to: f64,
     precision: f64,
-    json: Option<std::path::PathBuf>,
+    json: Option<PathBuf>,
 }
 
 impl Plan {
@@ -76,8 +76,7 @@ impl Plan {
         if !matches!(flags.run.arrival, Arrival::Constant | Arrival::Poisson) {
             return Err("--arrival must be constant or poisson, which have a rate".to_owned());
         }
-        let json = flags.run.json.take();
-        flags.run.quiet = true;
+        let json = flags.run.output.json.take();
         Ok(Plan { run: RunPlan::new(flags.run)?, from, to, precision, json })
     }
 }
@@ -117,7 +116,14 @@ struct Findings {
 /// # Errors
 /// The server cannot be reached, or the result cannot be written.
 pub(crate) fn run(plan: &Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<ExitCode> {
+    let outputs = &plan.run.outputs;
+    outputs.prepare()?;
     let is_json_alone = plan.json.as_deref() == Some(Path::new("-"));
+    let is_silent = is_json_alone || outputs.quiet;
+    // What files are written of: the highest rate that held, or else the last one that was tried.
+    let mut best: Option<(f64, Report)> = None;
+    let mut last = None;
+    let mut is_interrupted = false;
     let mut steps: Vec<Step> = Vec::new();
     let mut interval = Interval::new(plan.from, plan.to, plan.precision);
     while let Some(rate) = interval.next_rate()
@@ -125,20 +131,34 @@ pub(crate) fn run(plan: &Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<ExitCod
     {
         let report = run::measure(plan.run.at_rate(rate), stop)?;
         let Some(report) = report.filter(|report| report.verdict() != Verdict::Interrupted) else {
-            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+            is_interrupted = true;
+            break;
         };
         // Ending a run sets the flag; a signal during it has shown in the verdict.
         stop.store(false, Ordering::Relaxed);
         if report.verdict() == Verdict::Failed {
+            outputs.write_files(&report)?;
             eprint!("{}", report.failures());
             return Ok(ExitCode::from(report.exit_code()));
         }
         let step = judge(rate, &report);
-        if !is_json_alone {
+        if !is_silent {
             writeln!(io::stdout(), "{}", step.line(steps.len() + 1))?;
         }
-        interval.note(rate, step.outcome == Outcome::Held);
+        let is_held = step.outcome == Outcome::Held;
+        interval.note(rate, is_held);
+        if is_held && best.as_ref().is_none_or(|(other, _)| *other < rate) {
+            best = Some((rate, report));
+        } else {
+            last = Some(report);
+        }
         steps.push(step);
+    }
+    if let Some(report) = best.map(|(_, report)| report).or(last) {
+        outputs.write_files(&report)?;
+    }
+    if is_interrupted {
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     let bounded_by = steps.iter().find(|step| Some(step.rate) == interval.bound).map(|step| step.outcome);
     let findings = Findings { rate: interval.held, bound: interval.bound, steps };
@@ -164,8 +184,10 @@ pub(crate) fn run(plan: &Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<ExitCod
         }
         (Some(rate), None, _) => (format!("the highest rate allowed holds: {rate:.0}/s"), 0),
     };
-    if !is_json_alone {
-        writeln!(io::stdout(), "{text}")?;
+    match (is_json_alone, outputs.quiet && code != 0) {
+        (_, true) => eprintln!("{text}"),
+        (false, false) if !outputs.quiet => writeln!(io::stdout(), "{text}")?,
+        _ => {}
     }
     Ok(ExitCode::from(code))
 }

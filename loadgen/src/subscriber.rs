@@ -28,7 +28,7 @@ pub(crate) struct Company {
     pub(crate) witness: Witness,
     /// Room for a message of others, translated.
     pub(crate) scratch: Vec<u8>,
-    /// What was measured.
+    /// What was measured in the interval that is not over.
     pub(crate) latencies: DeliveryLatencies,
     /// The end-to-end latencies since somebody last asked, if anybody does.
     pub(crate) sample: Option<Latency>,

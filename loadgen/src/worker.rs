@@ -1,7 +1,7 @@
 //! One loop of subscribers: a thread, a poll, thousands of sockets.
 //!
 //! # Contract       driven by [`Command`]s from the run, answers with [`Report`]s; the last of them holds the findings
-//! # A turn         sleep → clock → control → connect → input → churn and storm → slow readers → timers → measure
+//! # A turn         sleep → clock → interval → control → connect → input → churn and storm → slow readers → timers → measure
 //! # Bounds         one read buffer per loop; a connection owns bytes only while a message is half read; what a turn leaves
 //! unread is remembered, since readiness is told once
 
@@ -20,6 +20,7 @@ use crate::account::Account;
 use crate::control::{Command, Progress, Report, Shared};
 use crate::gauge::{Gauge, Measured, Totals};
 use crate::histogram::{DeliveryLatencies, Latency};
+use crate::interval::{Cutter, Deliveries, DeliveryCounts, Grid, Note, Stretch};
 use crate::link::{BUFFER_BYTES, Link, Reading};
 use crate::machine::{NS_PER_SECOND, now_ns};
 use crate::plan::{Plan, Role, Seat};
@@ -123,6 +124,7 @@ struct Wiring {
 }
 
 struct Worker {
+    thread: u32,
     shared: Arc<Shared>,
     progress: Arc<Progress>,
     poll: Poll,
@@ -153,6 +155,12 @@ struct Worker {
     next_trickle_ns: u64,
     stage: Stage,
     gauge: Gauge,
+    /// What was measured in intervals that are over; the company has the rest.
+    latencies: DeliveryLatencies,
+    /// What was counted in intervals that are over.
+    handed_over: DeliveryCounts,
+    /// Ends intervals, once events may come.
+    cutter: Option<Cutter>,
     bytes: u64,
     closed: u64,
     storm_cuts: u64,
@@ -199,6 +207,7 @@ impl Worker {
         let plan_samples = plan.patience_ns.is_some();
         let part = connections.len() as f64 / plan.seats.len().max(1) as f64;
         Worker {
+            thread,
             shared,
             progress,
             poll,
@@ -222,6 +231,9 @@ impl Worker {
             next_trickle_ns: 0,
             stage: Stage::Connecting,
             gauge: Gauge::default(),
+            latencies: DeliveryLatencies::new(),
+            handed_over: DeliveryCounts::default(),
+            cutter: None,
             bytes: 0,
             closed: 0,
             storm_cuts: 0,
@@ -255,6 +267,7 @@ impl Worker {
                 break;
             }
             let turn_ns = now_ns();
+            self.begin_turn(turn_ns);
             if !self.control(turn_ns) {
                 break;
             }
@@ -314,6 +327,8 @@ impl Worker {
                     self.company.publishing = true;
                     self.company.measured_from_ns = measured_from_ns;
                     self.churns.iter_mut().for_each(|churn| churn.began_ns = now_ns);
+                    let grid = Grid { origin_ns: measured_from_ns, interval_ns: self.shared.interval_ns };
+                    self.cutter = Some(Cutter::new(grid, now_ns));
                     self.stage = Stage::Publishing;
                 }
                 Command::Sample => {
@@ -616,6 +631,7 @@ impl Worker {
     /// Shows where the loop stands, and opens and closes the measured part.
     fn measure(&mut self, turn_ns: u64) {
         self.progress.open.store(self.open, Ordering::Relaxed);
+        self.progress.refused.store(self.refused, Ordering::Relaxed);
         self.progress.delivered.store(self.company.tally.delivered, Ordering::Relaxed);
         let now_ns = now_ns();
         self.gauge.note_turn(now_ns - turn_ns);
@@ -625,6 +641,33 @@ impl Worker {
         if self.shared.measured_to_ns.load(Ordering::Relaxed) <= now_ns {
             self.end_measuring(now_ns);
         }
+        if let Some(cutter) = &mut self.cutter {
+            cutter.end_turn(now_ns - turn_ns);
+        }
+    }
+
+    /// Hands the interval over that is behind, before anything of this turn is recorded.
+    fn begin_turn(&mut self, turn_ns: u64) {
+        if let Some(stretch) = self.cutter.as_mut().and_then(|cutter| cutter.begin_turn(turn_ns)) {
+            self.hand_over(stretch);
+        }
+    }
+
+    /// Gives the recorder what the interval has brought, and keeps the sum.
+    fn hand_over(&mut self, stretch: Stretch) {
+        let latencies = std::mem::replace(&mut self.company.latencies, DeliveryLatencies::new());
+        self.latencies.merge(&latencies);
+        let tally = &self.company.tally;
+        let counts = DeliveryCounts {
+            events: tally.delivered,
+            bytes: self.bytes,
+            gaps: tally.gaps,
+            closed: self.closed,
+        };
+        let since = counts.since(std::mem::replace(&mut self.handed_over, counts));
+        let (thread, open) = (self.thread, self.open);
+        let deliveries = Deliveries { stretch, thread, latencies, counts: since, open };
+        self.shared.note(Note::Deliveries(Box::new(deliveries)));
     }
 
     /// Takes the figures of the measured part and lets slow subscribers read on.
@@ -643,12 +686,16 @@ impl Worker {
         Totals { events: self.company.tally.delivered, bytes: self.bytes }
     }
 
-    fn finish(self) -> Findings {
+    fn finish(mut self) -> Findings {
+        match self.cutter.as_mut().map(|cutter| cutter.cut(now_ns())) {
+            Some(stretch) => self.hand_over(stretch),
+            None => self.latencies.merge(&self.company.latencies),
+        }
         let accounts = self.connections.into_iter().map(|connection| connection.subscriber.into_account());
         Findings {
             accounts: accounts.collect(),
             witness: self.company.witness,
-            latencies: self.company.latencies,
+            latencies: self.latencies,
             tally: self.company.tally,
             measured: self.gauge.measured(),
             closed: self.closed,

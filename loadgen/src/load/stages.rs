@@ -43,6 +43,16 @@ impl Stages {
         self.stages.iter().map(|stage| stage.rate).fold(0.0, f64::max)
     }
 
+    /// The rate over time as corners: seconds after the start, events per second.
+    pub(crate) fn points(&self) -> Vec<(f64, f64)> {
+        let mut at_s = 0.0;
+        let ends = self.stages.iter().map(|stage| {
+            at_s += stage.length_ns as f64 / NS_PER_SECOND as f64;
+            (at_s, stage.rate)
+        });
+        [(0.0, self.stages[0].rate)].into_iter().chain(ends).collect()
+    }
+
     /// When so many events have come, in nanoseconds after the start; `None` if so many never come.
     pub(crate) fn offset_ns(&self, events: f64) -> Option<u64> {
         let (mut left, mut before, mut from_ns) = (events, self.stages[0].rate, 0u64);
@@ -117,6 +127,13 @@ const LENGTH_NS_MAX: u64 = 7 * 24 * 3_600 * NS_PER_SECOND;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_corners_of_the_rate_are_those_that_were_typed() {
+        let stages: Stages = "100:10s,1k:30s".parse().expect("stages");
+        assert_eq!(stages.points(), [(0.0, 100.0), (10.0, 100.0), (40.0, 1_000.0)]);
+        assert_eq!(stages.to_string().parse(), Ok(stages), "what a report saves is read again");
+    }
 
     #[test]
     fn events_come_when_the_area_under_the_rate_has_grown_to_them() {

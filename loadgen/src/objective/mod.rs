@@ -6,9 +6,10 @@ pub(crate) mod watch;
 
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::options::Rate;
+use crate::timeline::{END_TO_END, Kind};
 
 /// A bound on one figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +68,7 @@ enum Relation {
 }
 
 /// What became of an objective.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Judged {
     /// As it was typed.
     pub(crate) objective: String,
@@ -132,13 +133,15 @@ impl FromStr for Figure {
             "gaps" => Figure::Gaps,
             "refused" => Figure::Refused,
             _ => {
-                let (row, value) =
-                    name.split_once('.').filter(|(row, _)| row_of(row).is_some()).unwrap_or(("e2e", name));
+                let (row, value) = name
+                    .split_once('.')
+                    .filter(|(row, _)| row_of(row).is_some())
+                    .unwrap_or((END_TO_END, name));
                 let unknown = || {
                     format!(
                         "{name:?} is no figure: p99, p99.9, max or mean, of e2e or as ack.p99 of {}; \
                          or reach, rate, deliveries, connected, lost, gaps, refused",
-                        ROWS.join(", ")
+                        rows().collect::<Vec<_>>().join(", ")
                     )
                 };
                 let row = row_of(row).ok_or_else(unknown)?;
@@ -194,20 +197,29 @@ impl Figure {
 impl Judged {
     /// The line that a report shows.
     pub(crate) fn line(&self) -> String {
-        let word = if self.met { "PASS" } else { "FAIL" };
+        format!("{} {} ({})", self.word(), self.objective, self.measured())
+    }
+
+    /// Whether it was reached, in a word.
+    pub(crate) fn word(&self) -> &'static str {
+        if self.met { "PASS" } else { "FAIL" }
+    }
+
+    /// What was measured, with its unit.
+    pub(crate) fn measured(&self) -> String {
         // It was parsed once, so it is again.
         let unit = self.objective.parse().map_or("", |objective: Objective| objective.figure.unit());
         match self.figure {
-            None => format!("{word} {} (not measured)", self.objective),
-            Some(figure) if figure.fract() == 0.0 => format!("{word} {} ({figure}{unit})", self.objective),
-            Some(figure) if unit.is_empty() => format!("{word} {} ({figure:.6})", self.objective),
-            Some(figure) => format!("{word} {} ({figure:.3}{unit})", self.objective),
+            None => "not measured".to_owned(),
+            Some(figure) if figure.fract() == 0.0 => format!("{figure}{unit}"),
+            Some(figure) if unit.is_empty() => format!("{figure:.6}"),
+            Some(figure) => format!("{figure:.3}{unit}"),
         }
     }
 }
 
 fn row_of(name: &str) -> Option<&'static str> {
-    ROWS.into_iter().find(|row| row.replace(' ', "-") == name)
+    rows().find(|row| row.replace(' ', "-") == name)
 }
 
 fn read_value(text: &str) -> Option<Value> {
@@ -221,8 +233,10 @@ fn read_value(text: &str) -> Option<Value> {
     }
 }
 
-/// The rows of latencies that objectives can name.
-const ROWS: [&str; 9] = ["e2e", "ws", "sse", "service", "ack", "span", "handshake", "reconnect", "send lag"];
+/// The rows of latencies that objectives can name: those of a report.
+fn rows() -> impl Iterator<Item = &'static str> {
+    [END_TO_END].into_iter().chain(Kind::ALL.map(Kind::name))
+}
 
 #[cfg(test)]
 mod tests {

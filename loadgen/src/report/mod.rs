@@ -1,35 +1,57 @@
-//! What a run tells: the table for people, the JSON for programs, the verdict for both.
+//! What a run tells: the table for people, files for programs, pages for both; and all of these again from what was saved.
+//!
+//! # Contract       a report is all that is known of a run: it is saved as `result.json`, and whatever is made of it is made
+//! of that, so that a saved run can be told in every form later
 
+mod comparison;
+mod csv;
+mod headline;
+mod hlog;
+pub(crate) mod html;
 mod objectives;
-mod table;
+pub(crate) mod outputs;
+pub(crate) mod saved;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::objectives::Figures;
 
 use crate::audit::Audit;
 use crate::cost::Costs;
+use crate::environment::Environment;
 use crate::foreign::Foreign;
 use crate::gauge::Measured;
-use crate::histogram::{DeliveryLatencies, Latency, Summary};
+use crate::histogram::{DeliveryLatencies, Latency};
+use crate::load::stages::Stages;
+use crate::machine::now_ns;
 use crate::objective::{Figure, Judged};
 use crate::options::{OnSlow, Rate, Transport, Verify, Via};
 use crate::plan::{Plan, Role};
 use crate::publishing::Published;
+use crate::timeline::{self, END_TO_END, INTERVALS_MAX, Interval, Kind, Row, Timeline};
 use crate::worker::Findings;
 
 /// The whole result of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// The program's version.
-    version: &'static str,
+    version: String,
+    /// What the run was called, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Unix seconds at the start of the measured part.
+    #[serde(default)]
+    begun_at: f64,
     /// Unix seconds at the end of the run.
     finished_at: u64,
     target: String,
     /// The command.
-    role: &'static str,
+    #[serde(default = "whole")]
+    role: String,
     verdict: Verdict,
     exit_code: u8,
     /// Why the figures do not stand for the server, if they do not.
@@ -41,16 +63,26 @@ pub(crate) struct Report {
     verification: Audit,
     latency_ms: Vec<Row>,
     /// What the run had to reach, and whether it did.
+    #[serde(default)]
     objectives: Vec<Judged>,
     /// What the run cost, where anybody tells.
     costs: Option<Costs>,
     generator: Generator,
-    #[serde(skip)]
-    end_to_end: Latency,
+    #[serde(default)]
+    environment: Environment,
+    /// Length of an interval.
+    #[serde(default)]
+    interval_s: f64,
+    /// The run over time.
+    #[serde(default)]
+    intervals: Vec<Interval>,
+    /// The histograms of the measured part, by kind, in nanoseconds, as HdrHistogram encodes them.
+    #[serde(default)]
+    histograms: BTreeMap<String, String>,
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     /// All is well.
@@ -65,7 +97,8 @@ pub(crate) enum Verdict {
     Interrupted,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Setting {
     connections: usize,
     websocket: usize,
@@ -73,7 +106,7 @@ struct Setting {
     slow: usize,
     channels: usize,
     publishers: u32,
-    publish_via: &'static str,
+    publish_via: String,
     /// What the server speaks.
     protocol: String,
     /// Events per second, the most where it changes; absent at saturation.
@@ -95,15 +128,16 @@ struct Setting {
     warmup_s: f64,
     duration_s: f64,
     /// Absent where the server was not asked for anything.
-    on_slow: Option<&'static str>,
+    on_slow: Option<String>,
     resume_churn_per_s: f64,
     seed: u64,
     threads: u32,
-    verify: &'static str,
+    verify: String,
     hold: bool,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct PublishedFigures {
     sent: u64,
     accepted: u64,
@@ -117,12 +151,15 @@ struct PublishedFigures {
     data_bytes_mean: f64,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct DeliveredFigures {
     total: u64,
     foreign: u64,
     /// Of the measured part.
     measured: u64,
+    /// How long that was.
+    measured_s: f64,
     per_s: f64,
     bytes_per_s: f64,
     /// Received of what was expected, told gaps not counted.
@@ -139,14 +176,8 @@ struct DeliveredFigures {
     pings: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
-    name: &'static str,
-    #[serde(flatten)]
-    summary: Summary,
-}
-
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Generator {
     /// Processor share of the busiest loop of subscribers, of 1.
     cpu_share_max: f64,
@@ -166,6 +197,10 @@ pub(crate) struct Material<'a> {
     pub(crate) findings: &'a [Findings],
     /// The comparison.
     pub(crate) audit: Audit,
+    /// The run over time, without the spans; nothing if no event was ever due.
+    pub(crate) timeline: Option<Timeline>,
+    /// Where the measured part began, in nanoseconds of the monotonic clock.
+    pub(crate) measured_from_ns: u64,
     /// How long connecting took.
     pub(crate) connecting_s: f64,
     /// Whether somebody ended the run early.
@@ -188,13 +223,19 @@ impl Report {
         findings.iter().for_each(|one| latencies.merge(&one.latencies));
         let mut end_to_end = Latency::new();
         latencies.end_to_end.iter().for_each(|latency| end_to_end.merge(latency));
-        let span = audit.span();
-        let measured = measured(&latencies, &end_to_end, published, &span);
-        let rows = rows(&measured);
+        let kinds = kinds(&latencies, published, &audit);
+        let mut rows: Vec<Row> = kinds
+            .iter()
+            .map(|(kind, latency)| Row { name: kind.name().to_owned(), summary: latency.summary() })
+            .collect();
+        if 0 < end_to_end.count() {
+            rows.insert(0, Row { name: END_TO_END.to_owned(), summary: end_to_end.summary() });
+        }
         let published_figures = published.map_or_else(PublishedFigures::default, published_figures);
         let delivered = delivered_figures(findings, &audit, material.connecting_s);
         let figures = Figures {
-            latencies: &measured,
+            end_to_end: &end_to_end,
+            kinds: &kinds,
             published: &published_figures,
             delivered: &delivered,
             subscribers: plan.seats.len(),
@@ -206,6 +247,19 @@ impl Report {
         let mut notes = material.notes;
         notes.extend(findings.iter().flat_map(|one| one.abandoned.iter().cloned()));
         notes.extend(published.iter().flat_map(|published| published.notes.iter().cloned()));
+        let mut interval_s = 0.0;
+        let mut intervals = Vec::new();
+        if let Some(mut timeline) = material.timeline {
+            timeline.add_spans(audit.spans());
+            let (interval_ns, coarsened) = timeline.interval_ns();
+            interval_s = seconds(interval_ns);
+            if coarsened {
+                notes.push(format!(
+                    "intervals became {interval_s} s long: {INTERVALS_MAX} are the most that are kept"
+                ));
+            }
+            intervals = timeline.intervals();
+        }
         let mut invalid = omissions(plan, findings, published, &audit, material.interrupted);
         if plan.role == Role::Connect {
             let is_bounded = plan.objectives.iter().any(|objective| *objective.figure() == Figure::Connected);
@@ -230,13 +284,15 @@ impl Report {
         if material.is_called_off {
             notes.push("the run was called off: an objective was missed for too long".to_owned());
         }
+        let finished_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_begun_s = seconds(now_ns().saturating_sub(material.measured_from_ns));
         Report {
-            version: env!("CARGO_PKG_VERSION"),
-            finished_at: std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: plan.outputs.name.clone(),
+            begun_at: finished_at.as_secs_f64() - since_begun_s,
+            finished_at: finished_at.as_secs(),
             target: plan.target.authority.clone(),
-            role: plan.role.name(),
+            role: plan.role.name().to_owned(),
             verdict,
             exit_code: verdict.exit_code(),
             invalid,
@@ -249,7 +305,13 @@ impl Report {
             objectives,
             costs: material.costs,
             generator,
-            end_to_end,
+            environment: Environment::look(),
+            interval_s,
+            intervals,
+            histograms: kinds
+                .into_iter()
+                .map(|(kind, latency)| (kind.name().to_owned(), latency.encode()))
+                .collect(),
         }
     }
 
@@ -279,9 +341,39 @@ impl Report {
         self.exit_code
     }
 
-    /// From the time an event was due to its receipt, over both transports.
-    pub(crate) fn end_to_end(&self) -> &Latency {
-        &self.end_to_end
+    /// The latencies of this name, or of both transports together for [`END_TO_END`]; `None` if there were none.
+    ///
+    /// # Errors
+    /// The saved text is no histogram.
+    pub(crate) fn latency(&self, name: &str) -> Result<Option<Latency>, String> {
+        timeline::latency(&self.histograms, name)
+    }
+
+    /// What the run is called where no file lends its name.
+    fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.target.clone())
+    }
+
+    /// Whether anything was published.
+    fn publishes(&self) -> bool {
+        !self.setting.hold
+    }
+
+    /// Whether events were awaited, and connections not only made and held.
+    fn receives(&self) -> bool {
+        match &*self.role {
+            "sub" => true,
+            role => role != "pub" && !self.setting.hold,
+        }
+    }
+
+    /// What the run did in an interval, in a word.
+    fn phase_of(&self, interval: &Interval) -> &'static str {
+        match interval.start_s {
+            start_s if start_s < -EDGE_S => "warm-up",
+            start_s if start_s < self.delivered.measured_s - EDGE_S => "measured",
+            _ => "drain",
+        }
     }
 }
 
@@ -295,6 +387,22 @@ impl Verdict {
             Verdict::Interrupted => 130,
         }
     }
+
+    /// In one word.
+    fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "PASS",
+            Verdict::Invalid => "INVALID",
+            Verdict::Failed => "FAILED",
+            Verdict::Missed => "MISSED",
+            Verdict::Interrupted => "INTERRUPTED",
+        }
+    }
+}
+
+/// What load the run makes, in words.
+pub(crate) fn load(plan: &Plan) -> String {
+    Setting::new(plan).load(plan.role.name())
 }
 
 impl Setting {
@@ -308,8 +416,8 @@ impl Setting {
             channels: plan.channels.len(),
             publishers: plan.publishers,
             publish_via: match plan.via {
-                Via::Http => "http",
-                Via::WebSocket => "ws",
+                Via::Http => "http".to_owned(),
+                Via::WebSocket => "ws".to_owned(),
             },
             rate: match plan.rate {
                 Rate::PerSecond(rate) => Some(rate),
@@ -317,7 +425,7 @@ impl Setting {
             },
             protocol: plan.foreign.as_ref().map_or("fanfare", Foreign::name).to_owned(),
             arrival: plan.arrival.name(),
-            stages: plan.has_stages.then(|| plan.stages.to_string()),
+            stages: plan.asked_stages.as_ref().map(Stages::to_string),
             subscriptions_each: plan.subscriptions,
             filter: plan.filter,
             skewed: plan.shares.is_some(),
@@ -331,7 +439,7 @@ impl Setting {
             size: plan.size.to_string(),
             warmup_s: seconds(plan.warmup_ns),
             duration_s: seconds(plan.duration_ns),
-            on_slow: plan.on_slow.map(OnSlow::name),
+            on_slow: plan.on_slow.map(|on_slow| OnSlow::name(on_slow).to_owned()),
             resume_churn_per_s: plan.churn_rate,
             seed: plan.seed,
             threads: plan.threads,
@@ -340,7 +448,8 @@ impl Setting {
                 Verify::Order => "order",
                 Verify::Gaps => "gaps",
                 Verify::Full => "full",
-            },
+            }
+            .to_owned(),
             hold: plan.hold,
         }
     }
@@ -368,6 +477,7 @@ fn delivered_figures(findings: &[Findings], audit: &Audit, connecting_s: f64) ->
         figures.total += one.tally.delivered;
         figures.foreign += one.tally.foreign;
         figures.measured += measured.events;
+        figures.measured_s = figures.measured_s.max(seconds(measured.wall_ns));
         figures.per_s += per_second(measured.events, measured.wall_ns);
         figures.bytes_per_s += per_second(measured.bytes, measured.wall_ns);
         figures.closed_by_server += one.closed;
@@ -385,30 +495,24 @@ fn delivered_figures(findings: &[Findings], audit: &Audit, connecting_s: f64) ->
     figures
 }
 
-/// All histograms that hold something, by name.
-fn measured<'a>(
-    latencies: &'a DeliveryLatencies,
-    end_to_end: &'a Latency,
-    published: Option<&'a Published>,
-    span: &'a Latency,
-) -> Vec<(&'static str, &'a Latency)> {
-    let all = [
-        ("e2e", Some(end_to_end)),
-        ("ws", Some(&latencies.end_to_end[Transport::WebSocket as usize])),
-        ("sse", Some(&latencies.end_to_end[Transport::Sse as usize])),
-        ("service", Some(&latencies.service)),
-        ("ack", published.map(|published| &published.ack)),
-        ("span", Some(span)),
-        ("handshake", Some(&latencies.handshake)),
-        ("reconnect", Some(&latencies.reconnect)),
-        ("send lag", published.map(|published| &published.send_lag)),
-    ];
-    let all = all.into_iter().filter_map(|(name, latency)| Some((name, latency?)));
-    all.filter(|(_, latency)| 0 < latency.count()).collect()
-}
-
-fn rows(measured: &[(&'static str, &Latency)]) -> Vec<Row> {
-    measured.iter().map(|(name, latency)| Row { name, summary: latency.summary() }).collect()
+/// What was measured, in the order of a report; what was not is left out.
+fn kinds(
+    latencies: &DeliveryLatencies,
+    published: Option<&Published>,
+    audit: &Audit,
+) -> Vec<(Kind, Latency)> {
+    let of = |kind: Kind| match kind {
+        Kind::WebSocket => Some(latencies.end_to_end[Transport::WebSocket as usize].clone()),
+        Kind::Sse => Some(latencies.end_to_end[Transport::Sse as usize].clone()),
+        Kind::Service => Some(latencies.service.clone()),
+        Kind::Ack => published.map(|published| published.ack.clone()),
+        Kind::Span => Some(audit.span()),
+        Kind::Handshake => Some(latencies.handshake.clone()),
+        Kind::Reconnect => Some(latencies.reconnect.clone()),
+        Kind::SendLag => published.map(|published| published.send_lag.clone()),
+    };
+    let kinds = Kind::ALL.into_iter().filter_map(|kind| Some((kind, of(kind)?)));
+    kinds.filter(|(_, latency)| 0 < latency.count()).collect()
 }
 
 fn generator(findings: &[Findings], published: Option<&Published>, resident_bytes: Option<u64>) -> Generator {
@@ -496,6 +600,11 @@ fn bottlenecks(
     reasons
 }
 
+/// The role of results that do not state it.
+fn whole() -> String {
+    Role::Whole.name().to_owned()
+}
+
 fn per_second(count: u64, ns: u64) -> f64 {
     if ns == 0 { 0.0 } else { count as f64 / seconds(ns) }
 }
@@ -506,13 +615,16 @@ fn seconds(ns: u64) -> f64 {
 
 /// Above this share of a processor a thread queues work for itself.
 const CPU_SHARE_MAX: f64 = 0.9;
+/// Closer than this an interval's edge is that of the phase.
+const EDGE_S: f64 = 0.01;
 const TURN_MS_MAX: f64 = 100.0;
 const SEND_LAG_SHARE_MAX: f64 = 0.1;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::flags::{Command, Flags};
+    use crate::histogram::Summary;
     use crate::publisher::PressTally;
     use crate::record::Record;
     use clap::Parser;
@@ -535,6 +647,63 @@ mod tests {
             measured: None,
             unsent: 0,
             notes: Vec::new(),
+        }
+    }
+
+    /// A result as it may have been saved: a second of warm-up and two of measuring.
+    pub(super) fn sample(name: &str) -> Report {
+        let latency = |ms: &[f64]| {
+            let mut latency = Latency::new();
+            ms.iter().for_each(|ms| latency.record((ms * 1e6) as u64));
+            latency
+        };
+        let row = |name: &str, latency: &Latency| Row { name: name.to_owned(), summary: latency.summary() };
+        let (ws, sse, lag) = (latency(&[1.0, 2.0]), latency(&[3.0]), latency(&[0.1]));
+        let mut both = ws.clone();
+        both.merge(&sse);
+        let texts = [("ws", &ws), ("sse", &sse), ("send lag", &lag)];
+        let histograms: BTreeMap<String, String> =
+            texts.iter().map(|(name, latency)| ((*name).to_owned(), latency.encode())).collect();
+        let interval = |start: f64, is_measured: bool| Interval {
+            start_s: start,
+            length_s: 1.0,
+            accepted: 100,
+            delivered: 1_000,
+            bytes: 50_000,
+            open: 1_000,
+            histograms: if is_measured { histograms.clone() } else { BTreeMap::new() },
+            latency_ms: if is_measured { vec![row("e2e", &both), row("ws", &ws)] } else { Vec::new() },
+            ..Interval::default()
+        };
+        let summary = Summary { count: 100_000, p99_ms: 2.1, ..both.summary() };
+        Report {
+            version: "1.2.3".to_owned(),
+            name: Some(name.to_owned()),
+            begun_at: 1_790_000_000.25,
+            finished_at: 1_790_000_002,
+            target: "127.0.0.1:8080".to_owned(),
+            role: whole(),
+            verdict: Verdict::Pass,
+            exit_code: 0,
+            invalid: Vec::new(),
+            notes: Vec::new(),
+            setting: Setting {
+                connections: 1_000,
+                rate: Some(100.0),
+                verify: "full".to_owned(),
+                ..Setting::default()
+            },
+            published: PublishedFigures::default(),
+            delivered: DeliveredFigures { total: 3_000, measured_s: 2.0, ..DeliveredFigures::default() },
+            verification: Audit::default(),
+            latency_ms: vec![Row { name: "e2e".to_owned(), summary }, row("send lag", &lag)],
+            objectives: Vec::new(),
+            costs: None,
+            generator: Generator::default(),
+            environment: Environment::default(),
+            interval_s: 1.0,
+            intervals: vec![interval(-1.0, false), interval(0.0, true), interval(1.0, true)],
+            histograms,
         }
     }
 
@@ -570,6 +739,8 @@ mod tests {
                 published: Some(&published),
                 findings: &[],
                 audit: Audit::default(),
+                timeline: None,
+                measured_from_ns: 0,
                 connecting_s: 0.0,
                 interrupted: false,
                 is_called_off: false,

@@ -4,12 +4,15 @@ use super::{DeliveredFigures, PublishedFigures};
 use crate::audit::Audit;
 use crate::histogram::Latency;
 use crate::objective::{Figure, Judged, Objective};
+use crate::timeline::{END_TO_END, Kind};
 
 /// What objectives are judged by.
 #[derive(Debug)]
 pub(crate) struct Figures<'a> {
-    /// The rows of latencies, by name.
-    pub(crate) latencies: &'a [(&'static str, &'a Latency)],
+    /// The latency over both transports together.
+    pub(crate) end_to_end: &'a Latency,
+    /// All others.
+    pub(crate) kinds: &'a [(Kind, Latency)],
     /// What was published.
     pub(super) published: &'a PublishedFigures,
     /// What was delivered.
@@ -29,7 +32,10 @@ impl Figures<'_> {
     fn of(&self, figure: &Figure) -> Option<f64> {
         match figure {
             Figure::Latency { row, value } => {
-                let (_, latency) = self.latencies.iter().find(|(name, _)| name == row)?;
+                let latency = match *row {
+                    END_TO_END => self.end_to_end,
+                    row => &self.kinds.iter().find(|(kind, _)| kind.name() == row)?.1,
+                };
                 (0 < latency.count()).then(|| value.of(latency))
             }
             Figure::Reach => self.delivered.reach,

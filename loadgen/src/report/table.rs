@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Report, Row, Verdict};
+use super::{Report, Setting, Verdict};
 use crate::cost::Costs;
+use crate::histogram::Summary;
 use crate::options::Transport;
+use crate::timeline::Row;
 
 impl Report {
     /// Why the run did not pass, one reason per line; empty if it did.
@@ -35,33 +37,36 @@ impl Report {
         out
     }
 
+    /// What load was asked for.
+    pub(super) fn load(&self) -> String {
+        self.setting.load(&self.role)
+    }
+
+    /// The server, and how it was spoken to where that is not as usual.
+    pub(super) fn server(&self) -> String {
+        let setting = &self.setting;
+        let mut words: Vec<&str> = Vec::new();
+        if !matches!(&*setting.protocol, "" | "fanfare") {
+            words.push(&setting.protocol);
+        }
+        if setting.encrypted {
+            words.push("encrypted");
+        }
+        if words.is_empty() { self.target.clone() } else { format!("{} ({})", self.target, words.join(", ")) }
+    }
+
     fn write_table(&self, out: &mut String, color: bool) -> std::fmt::Result {
         let setting = &self.setting;
         let delivered = &self.delivered;
-        let load = match (setting.hold, setting.rate) {
-            (true, _) if self.role == "sub" => "events of others".to_owned(),
-            (true, _) => "hold".to_owned(),
-            (false, Some(rate)) => {
-                let arrival = match setting.arrival.as_str() {
-                    "constant" => String::new(),
-                    arrival => format!(", {arrival}"),
-                };
-                let upto = if setting.stages.is_some() { "up to " } else { "" };
-                format!("open loop {upto}{} events/s{arrival}", grouped(rate))
-            }
-            (false, None) => {
-                format!("saturation, {} outstanding each", setting.outstanding.unwrap_or_default())
-            }
-        };
-        let on_slow = setting.on_slow.map(|on_slow| format!(" ({on_slow})")).unwrap_or_default();
+        let (server, load) = (self.server(), self.load());
+        let on_slow = setting.on_slow.as_ref().map(|on_slow| format!(" ({on_slow})")).unwrap_or_default();
         let slow = match setting.slow {
             0 => String::new(),
             slow => format!(", {slow} of them slow{on_slow}"),
         };
         write!(
             out,
-            "target     {}   {} subscribers ({} ws + {} sse{slow})   {} channel{}   {load}",
-            self.target,
+            "target     {server}   {} subscribers ({} ws + {} sse{slow})   {} channel{}   {load}",
             grouped(setting.connections as f64),
             grouped(setting.websocket as f64),
             grouped(setting.sse as f64),
@@ -69,7 +74,7 @@ impl Report {
             plural(setting.channels as u64),
         )?;
         if !setting.hold {
-            let (publishers, via) = (setting.publishers, setting.publish_via);
+            let (publishers, via) = (setting.publishers, &setting.publish_via);
             let many = plural(u64::from(publishers));
             write!(
                 out,
@@ -83,7 +88,7 @@ impl Report {
             "phase      connect {:.1}s   warm-up {:.1}s   measure {:.1}s",
             delivered.connected, setting.warmup_s, setting.duration_s
         )?;
-        if setting.hold && self.role != "sub" {
+        if !self.publishes() && !self.receives() {
             writeln!(
                 out,
                 "held       {} open at the end   {} closed by the server   {} pings answered   generator memory {}",
@@ -107,17 +112,22 @@ impl Report {
 
     fn write_counts(&self, out: &mut String) -> std::fmt::Result {
         let (published, delivered, verification) = (&self.published, &self.delivered, &self.verification);
-        writeln!(
-            out,
-            "published  {} ({}/s, {:.0} B of data each)   refused {}   retried {}   unanswered {}   unsent {}",
-            grouped(published.accepted as f64),
-            grouped(published.accepted_per_s),
-            published.data_bytes_mean,
-            grouped(published.refused as f64),
-            grouped(published.retried as f64),
-            published.unanswered,
-            published.unsent,
-        )?;
+        if self.publishes() {
+            writeln!(
+                out,
+                "published  {} ({}/s, {:.0} B of data each)   refused {}   retried {}   unanswered {}   unsent {}",
+                grouped(published.accepted as f64),
+                grouped(published.accepted_per_s),
+                published.data_bytes_mean,
+                grouped(published.refused as f64),
+                grouped(published.retried as f64),
+                published.unanswered,
+                published.unsent,
+            )?;
+        }
+        if !self.receives() {
+            return Ok(());
+        }
         let reach = delivered.reach.map_or_else(|| "-".to_owned(), |reach| format!("{reach:.6}"));
         writeln!(
             out,
@@ -162,27 +172,16 @@ impl Report {
     }
 
     fn write_latencies(&self, out: &mut String) -> std::fmt::Result {
-        let head = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
         write!(out, "{:<18}", "latency (ms)")?;
-        head.iter().try_for_each(|name| write!(out, "{name:>11}"))?;
+        QUANTILES.iter().try_for_each(|(name, ..)| write!(out, "{name:>11}"))?;
         writeln!(out, "{:>13}", "count")?;
         for Row { name, summary } in &self.latency_ms {
-            let values = [
-                summary.p50_ms,
-                summary.p90_ms,
-                summary.p99_ms,
-                summary.p999_ms,
-                summary.p9999_ms,
-                summary.max_ms,
-            ];
             let indent =
-                if Transport::ALL.iter().any(|transport| transport.name() == *name) { "  " } else { "" };
+                if Transport::ALL.iter().any(|transport| transport.name() == name) { "  " } else { "" };
             write!(out, "{:<18}", format!("{indent}{name}"))?;
-            // A quantile says something only when several values lie behind it.
-            let least = [2, 10, 100, 1_000, 10_000, 1];
-            for (value, least) in values.iter().zip(least) {
+            for (_, least, value) in QUANTILES {
                 if least <= summary.count {
-                    write!(out, "{value:>11.3}")?
+                    write!(out, "{:>11.3}", value(summary))?
                 } else {
                     write!(out, "{:>11}", "-")?
                 }
@@ -214,15 +213,15 @@ impl Report {
             writeln!(out, "SLO        {}", judged.line())?;
         }
         out.push_str(&self.reasons());
-        let (word, code) = match self.verdict {
-            Verdict::Pass => ("PASS", "32"),
-            Verdict::Invalid => ("INVALID", "33"),
-            Verdict::Failed => ("FAILED", "31"),
-            Verdict::Missed => ("MISSED", "31"),
-            Verdict::Interrupted => ("INTERRUPTED", "33"),
+        let word = self.verdict.word();
+        let code = match self.verdict {
+            Verdict::Pass => "32",
+            Verdict::Failed | Verdict::Missed => "31",
+            Verdict::Invalid | Verdict::Interrupted => "33",
         };
         let word = if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() };
-        let checked = match (self.setting.hold, self.setting.verify) {
+        let checked = match (self.setting.hold, &*self.setting.verify) {
+            (true, "none") if self.role == "sub" => "nothing was verified",
             (true, _) if self.role == "sub" => "every event in order",
             (true, _) => "connections held",
             _ if self.role == "pub" => "every event answered",
@@ -238,12 +237,54 @@ impl Report {
     }
 }
 
-fn plural(count: u64) -> &'static str {
+impl Setting {
+    /// What load was asked for, in words, of a run with this role.
+    pub(super) fn load(&self, role: &str) -> String {
+        let outstanding = self.outstanding.unwrap_or_default();
+        match (self.hold, self.rate, &self.stages) {
+            (true, ..) if role == "sub" => "events of others".to_owned(),
+            (true, ..) => "hold".to_owned(),
+            (false, Some(rate), stages) => {
+                let rate = format!("{} events/s", grouped(rate));
+                let rate = match stages.as_deref() {
+                    None => rate,
+                    Some(stages) if stages.len() <= STAGES_BYTES_SHOWN => format!("stages {stages}"),
+                    Some(stages) => format!("{} stages up to {rate}", stages.split(',').count()),
+                };
+                match &*self.arrival {
+                    "" | "constant" => format!("open loop {rate}"),
+                    arrival => format!("open loop {rate}, {arrival}"),
+                }
+            }
+            (false, None, _) if self.arrival.starts_with("closed") => {
+                format!("closed loop, {outstanding} outstanding each")
+            }
+            (false, None, _) => format!("saturation, {outstanding} outstanding each"),
+        }
+    }
+}
+
+/// The ending of a word that counts something.
+pub(super) fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
+/// A figure of a latency.
+type Quantile = (&'static str, u64, fn(&Summary) -> f64);
+
+/// The figures that tables show: name, records that there must be, value. A quantile says something only when several values
+/// lie behind it.
+pub(super) const QUANTILES: [Quantile; 6] = [
+    ("p50", 2, |summary| summary.p50_ms),
+    ("p90", 10, |summary| summary.p90_ms),
+    ("p99", 100, |summary| summary.p99_ms),
+    ("p99.9", 1_000, |summary| summary.p999_ms),
+    ("p99.99", 10_000, |summary| summary.p9999_ms),
+    ("max", 1, |summary| summary.max_ms),
+];
+
 /// A number for people: groups of three digits, a decimal only where it matters.
-fn grouped(number: f64) -> String {
+pub(crate) fn grouped(number: f64) -> String {
     if number < 100.0 && number.fract() != 0.0 {
         return format!("{number:.1}");
     }
@@ -259,7 +300,7 @@ fn grouped(number: f64) -> String {
 }
 
 /// A number of bytes for people.
-fn binary(bytes: f64) -> String {
+pub(crate) fn binary(bytes: f64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let step = (bytes.max(1.0).log2() / 10.0).floor().min(4.0) as usize;
     let value = bytes / 1024f64.powi(step as i32);
@@ -267,6 +308,8 @@ fn binary(bytes: f64) -> String {
 }
 
 const GAPS_SHOWN: usize = 5;
+/// Of stages that are more there is only the number.
+const STAGES_BYTES_SHOWN: usize = 80;
 const NOTES_SHOWN: usize = 10;
 
 #[cfg(test)]

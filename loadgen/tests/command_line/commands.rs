@@ -125,7 +125,8 @@ fn the_doctor_looks_at_the_machine_and_the_server() {
 fn shells_and_manuals_are_told_of_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, said) = text(&["completions", shell]);
-        assert!(code == 0 && said.contains("slo-abort-after"), "{shell}: {said}");
+        let words = ["slo-abort-after", "no-tui", "report", "hlog", "doctor"];
+        assert!(code == 0 && words.iter().all(|word| said.contains(word)), "{shell}: {said}");
     }
     let (code, said) = text(&["man"]);
     assert!(code == 0 && said.contains(".TH loadgen"), "{said}");
@@ -135,5 +136,7 @@ fn shells_and_manuals_are_told_of_every_command() {
     assert_eq!(code, 0, "{said}");
     let page = std::fs::read_to_string(directory.join("loadgen-search.1")).expect("a page");
     assert!(page.contains("loadgen-search") && page.contains("precision"), "{page}");
+    let page = std::fs::read_to_string(directory.join("loadgen-report.1")).expect("a page");
+    assert!(page.contains("hgrm"), "{page}");
     std::fs::remove_dir_all(&directory).expect("removed");
 }

@@ -7,6 +7,7 @@ mod floor;
 mod foreign;
 mod front;
 mod objectives;
+mod outputs;
 mod replay;
 mod run;
 mod side_by_side;

@@ -31,7 +31,7 @@ pub(crate) struct Script {
     pub(crate) retry_after: &'static str,
     /// At this event everything stands still for so long.
     pub(crate) stall: Option<(u64, Duration)>,
-    /// So many events are held; a subscriber that is further behind is told a gap. 0 is all.
+    /// So many events are held for those whom faults hit by address, or for all; who is further behind is told a gap. 0 is all.
     pub(crate) retain: u64,
     /// Answers every request with this status instead.
     pub(crate) status: Option<u16>,
@@ -380,6 +380,8 @@ impl Hub {
     ) -> io::Result<()> {
         let ordinal = self.subscribers.fetch_add(1, Ordering::SeqCst);
         let is_hit = self.script.fault_at.map_or(ordinal == 0, |address| address == peer);
+        let retain =
+            if self.script.fault_at.is_none_or(|address| address == peer) { self.script.retain } else { 0 };
         let fault = if is_hit { self.script.fault } else { Fault::None };
         let mut cursor = start;
         let mut swapped = None;
@@ -393,7 +395,7 @@ impl Hub {
             while (log.len() as u64) < awaited {
                 log = self.grown.wait(log).expect("the log");
             }
-            let held_from = match self.script.retain {
+            let held_from = match retain {
                 0 => 0,
                 retain => (log.len() as u64).saturating_sub(retain),
             };
