@@ -1,7 +1,7 @@
 //! What the system says of this process, for whoever measures it.
 //!
 //! # Bounds     a look is a few system calls. Where the kernel does not tell the number of open descriptors at once, which it
-//!   does since Linux 6.2, they are counted up to [`DESCRIPTORS_COUNTED_MAX`]
+//!   does since Linux 6.2, they are counted up to `DESCRIPTORS_COUNTED_MAX`
 //! # Why not …  at each turn of a loop: nobody needs to know it but who asks
 
 use std::fs;

@@ -38,8 +38,10 @@ fn a_head_request_has_the_length_and_no_body() {
 #[test]
 fn the_public_door_does_not_lead_to_the_operators_rooms() {
     let server = ServerProcess::start(&[]);
-    get(server.public, "/stats").assert_problem(404, "not_found", "stats at the public door");
-    for path in ["/ws", "/events?channel=t:a", "/history?channel=t:a", "/publish", "/"] {
+    for path in ["/stats", "/stats/events", "/latency", "/metrics", "/clients", "/log-level", "/dashboard"] {
+        get(server.public, path).assert_problem(404, "not_found", path);
+    }
+    for path in ["/ws", "/events?channel=t:a", "/history?channel=t:a", "/publish", "/page.js"] {
         get(server.admin, path).assert_problem(404, "not_found", path);
     }
 }
