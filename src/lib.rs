@@ -34,6 +34,7 @@ pub mod payload;
 pub mod presence;
 #[cfg(not(fanfare_loom))]
 pub mod process;
+#[cfg(not(fanfare_loom))]
 pub mod pulse;
 #[cfg(not(fanfare_loom))]
 pub mod reader;
