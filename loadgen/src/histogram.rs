@@ -41,7 +41,8 @@ impl Latency {
 
     /// The duration in nanoseconds that `quantile` (0 to 1) of the records do not exceed; 0 when empty.
     pub(crate) fn quantile_ns(&self, quantile: f64) -> u64 {
-        self.histogram.value_at_quantile(quantile)
+        // Where a quantile falls between two records, the product of it and the count may be a rounding error above the first.
+        self.histogram.value_at_quantile(quantile * (1.0 - ROUNDING))
     }
 
     /// The longest duration in nanoseconds, within the precision of the histogram; 0 when empty.
@@ -207,6 +208,8 @@ fn ms(ns: u64) -> f64 {
 }
 
 const NS_PER_MS: f64 = 1e6;
+/// Far more than the error of a product, far less than one record of as many as there may be.
+const ROUNDING: f64 = 1e-12;
 /// Shorter than a microsecond is of no interest over a socket, and each halving costs 8 KiB.
 const NS_MIN: u64 = 1_000;
 /// Ten minutes: longer than any run's drain.
@@ -225,6 +228,18 @@ mod tests {
         let mut latency = Latency::new();
         values_ms.iter().for_each(|value| latency.record(value * 1_000_000));
         latency
+    }
+
+    #[test]
+    fn a_quantile_that_falls_between_two_records_is_the_first_of_them() {
+        let mut latency = Latency::new();
+        for record in 1..=5_500_u64 {
+            latency.record(1_000_000 * if record <= 3_025 { 1 } else { 2 });
+        }
+        // 0.55 × 5,500 is a little more than 3,025 as floating-point numbers go.
+        assert!(3_025.0 < 0.55 * 5_500.0_f64);
+        assert!(latency.quantile_ns(0.55) < 1_500_000 && 1_500_000 < latency.quantile_ns(0.5502));
+        assert!(1_500_000 < latency.quantile_ns(1.0));
     }
 
     #[test]

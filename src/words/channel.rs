@@ -199,6 +199,7 @@ pub struct RouteName<'a>(&'a str);
 
 impl<'a> RouteName<'a> {
     /// `text` is what [`RouteParts::pieces`] are together, or a route's own.
+    #[cfg(not(fanfare_loom))]
     pub(crate) fn of_text(text: &'a str) -> RouteName<'a> {
         RouteName(text)
     }
