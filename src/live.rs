@@ -3,8 +3,8 @@
 //! # Contract   each holds from the moment it is exchanged, for what is done from then on: connections that are there already
 //!   stay, and were not counted for their address if addresses were not bounded
 //! # Memory order   relaxed: nothing travels along with them
-//! # Why not …  all bounds: most of them are the sizes of something that is there already, or hold for what is kept between
-//!   two looks at them
+//! # Why not …  all bounds: these are what operators turn when too many come or somebody says too much. Many others are sizes of
+//!   what is there already, or hold for what is kept between two looks at them
 
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::words::limits::Limits;

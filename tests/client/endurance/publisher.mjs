@@ -47,14 +47,16 @@ export class Publisher {
         if (this.#waiting.length === WORKERS) this.#reached();
         await going;
       }
-      await this.#server.up;
       await this.#publish(this.#next++);
     }
   }
 
   async #publish(number) {
-    const { generation } = this.#server;
     for (;;) {
+      // Anew for each attempt: who is told 503 by a server that ends would try again at the next one, which may answer
+      // before its generation is counted.
+      await this.#server.up;
+      const { generation } = this.#server;
       const { status, seq } = await this.#post({ channel: CHANNEL, event: 'tick', data: number });
       if (status === 503) {
         // It was not published; the server asks for a moment.

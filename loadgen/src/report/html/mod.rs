@@ -70,6 +70,13 @@ fn put_run(out: &mut String, report: &Report, label: &str) {
     out.push_str("</header>\n<main>\n");
     put_tiles(out, report);
     out.push_str(CHARTS);
+    put_tables(out, report);
+    out.push_str("</main>\n");
+    put_definitions(out);
+}
+
+/// Everything that is told of one run besides its headline and its charts.
+fn put_tables(out: &mut String, report: &Report) {
     put_latencies(out, report);
     put_objectives(out, report);
     put_counts(out, report);
@@ -77,8 +84,6 @@ fn put_run(out: &mut String, report: &Report, label: &str) {
     put_intervals(out, report);
     put_setting(out, report);
     put_environment(out, report);
-    out.push_str("</main>\n");
-    put_definitions(out);
 }
 
 fn put_runs(out: &mut String, reports: &[Report], labels: &[String]) {
@@ -112,13 +117,7 @@ fn put_runs(out: &mut String, reports: &[Report], labels: &[String]) {
                 about(report, label)
             ),
         );
-        put_latencies(out, report);
-        put_objectives(out, report);
-        put_counts(out, report);
-        put_costs(out, report);
-        put_intervals(out, report);
-        put_setting(out, report);
-        put_environment(out, report);
+        put_tables(out, report);
     }
     out.push_str("</main>\n");
     put_definitions(out);
