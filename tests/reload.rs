@@ -16,6 +16,7 @@ use support::publisher::Publisher;
 use support::stream::{Stream, TRANSPORTS};
 use support::tokens;
 use support::websocket::Client;
+use tungstenite::Message;
 
 /// Reloads under load; every other one is bad.
 const RELOADS: u64 = 200;
@@ -218,6 +219,13 @@ fn a_reload_says_what_has_changed() {
     answer.assert_problem(503, "hook_not_configured", "it was taken out");
 }
 
+/// A control frame, and its answer.
+fn ping(client: &mut Client) {
+    client.send_message(Message::Ping(Vec::new().into()));
+    let answer = client.next_message();
+    assert!(matches!(answer, Message::Pong(_)), "{answer:?}");
+}
+
 #[test]
 fn places_and_rates_change_with_the_file_for_what_is_done_from_then_on() {
     let folder = Folder::new();
@@ -230,6 +238,7 @@ fn places_and_rates_change_with_the_file_for_what_is_done_from_then_on() {
     change("max_connections = 2\n");
     assert_eq!(get(server.public, "/health").status, 503, "all places are taken");
     assert_eq!(early[0].ask(r#"{"type":"ping"}"#)["type"], "pong", "who is here stays");
+    assert_eq!(get(server.admin, "/stats").json()["connections_max"], 2);
     change("connections_per_address = 1\n");
     let mut counted = Client::open(server.public, "/ws");
     assert_eq!(get(server.public, "/health").status, 429, "from one address");
@@ -238,6 +247,15 @@ fn places_and_rates_change_with_the_file_for_what_is_done_from_then_on() {
     assert_eq!(early[1].ask(r#"{"type":"ping"}"#)["type"], "pong");
     let answers: Vec<Value> = (0..20).map(|_| early[1].ask(r#"{"type":"ping"}"#)).collect();
     assert!(answers.iter().any(|answer| answer["code"] == "rate_limited"), "{answers:?}");
+    change("control_frames_per_second = '1/30'\n");
+    (0..20).for_each(|_| ping(&mut early[0]));
+    change("control_frames_per_second = '20/20'\n");
+    (0..20).for_each(|_| ping(&mut early[0]));
+    assert_eq!(
+        early[0].ask(r#"{"type":"ping"}"#)["type"],
+        "pong",
+        "what was used of another rate is no matter"
+    );
     change("");
     assert_eq!(get(server.public, "/health").status, 200);
     assert_eq!(early[1].ask(r#"{"type":"ping"}"#)["type"], "pong");

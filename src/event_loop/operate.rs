@@ -14,6 +14,7 @@ use crate::wire::json::push_string;
 use crate::wire::websocket::{close, push_close};
 use crate::words::channel::Pattern;
 use crate::words::cursor::GapCause;
+use crate::words::door::Door;
 
 impl<L: Link> EventLoop<L> {
     /// Answers a question for this loop's connections; the last loop sends the answer.
@@ -255,7 +256,7 @@ impl<L: Link> EventLoop<L> {
             gauge("connections", hub.connections() as u64, "Connections of every kind."),
             gauge(
                 "connections_max",
-                hub.limits.connections_max as u64,
+                hub.places(Door::Public) as u64,
                 "Connections that there are places for.",
             ),
             total(

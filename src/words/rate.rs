@@ -78,13 +78,16 @@ impl FromStr for Rate {
     }
 }
 
-/// How much of a [`Rate`] somebody has used; nothing at first. The rate is not kept, since all have the same.
+/// How much of a [`Rate`] somebody has used; nothing at first, and nothing of a rate that is another than before.
 ///
 /// Invariant: at `settled_us`, in microseconds of the loop's clock, all that was taken is paid for by the time that has
 /// passed; a burst is how far ahead of the clock that may lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     settled_us: u64,
+    /// Of which it was taken. What is much of one rate may be little of another: whoever kept to the old one must not be
+    /// held against the new.
+    rate: Option<Rate>,
 }
 
 impl Bucket {
@@ -92,9 +95,8 @@ impl Bucket {
     #[must_use]
     pub fn left(&self, rate: Rate, now_ms: u64) -> u32 {
         let most = u64::from(rate.burst.get());
-        let ahead_us = self.settled_us.saturating_sub(now_ms.saturating_mul(1000));
         // One that is paid for in part is not there yet.
-        most.saturating_sub(ahead_us.div_ceil(rate.interval_us())) as u32
+        most.saturating_sub(self.ahead_us(rate, now_ms).div_ceil(rate.interval_us())) as u32
     }
 
     /// One happens at `now_ms`; returns whether it may. If not, nothing is taken.
@@ -111,8 +113,7 @@ impl Bucket {
     #[must_use]
     pub fn wait_ms(&self, rate: Rate, now_ms: u64) -> u64 {
         let may_lie_ahead_us = rate.interval_us() * u64::from(rate.burst.get() - 1);
-        let ahead_us = self.settled_us.saturating_sub(now_ms.saturating_mul(1000));
-        ahead_us.saturating_sub(may_lie_ahead_us).div_ceil(1000)
+        self.ahead_us(rate, now_ms).saturating_sub(may_lie_ahead_us).div_ceil(1000)
     }
 
     /// When all that was taken is paid for, in microseconds of the clock.
@@ -123,13 +124,22 @@ impl Bucket {
 
     /// `count` have happened at `now_ms`, of those that were left.
     pub fn take_many(&mut self, rate: Rate, now_ms: u64, count: u32) {
-        let from_us = self.settled_us.max(now_ms.saturating_mul(1000));
+        let from_us = now_ms.saturating_mul(1000).saturating_add(self.ahead_us(rate, now_ms));
         self.settled_us = from_us.saturating_add(rate.interval_us() * u64::from(count));
+        self.rate = Some(rate);
     }
 
     /// One that was taken has not happened after all.
     pub fn give_back(&mut self, rate: Rate) {
-        self.settled_us = self.settled_us.saturating_sub(rate.interval_us());
+        if self.rate == Some(rate) {
+            self.settled_us = self.settled_us.saturating_sub(rate.interval_us());
+        }
+    }
+
+    /// How much time it takes from `now_ms` on to pay for all that was taken of `rate`, in microseconds.
+    fn ahead_us(&self, rate: Rate, now_ms: u64) -> u64 {
+        let is_of_another = self.rate.is_some_and(|of| of != rate);
+        if is_of_another { 0 } else { self.settled_us.saturating_sub(now_ms.saturating_mul(1000)) }
     }
 }
 
@@ -179,6 +189,27 @@ mod tests {
         assert_eq!(bucket.left(rate, now_ms + 99), 0);
         assert_eq!(bucket.left(rate, now_ms + 1000), 10);
         assert_eq!(bucket.left(rate, now_ms + 3_600_000), 20, "a pause gives no more than a burst");
+    }
+
+    #[test]
+    fn who_kept_to_one_rate_has_used_nothing_of_another() {
+        let check = |old: &str, new: &str, used: u32, expected: u32| {
+            let [old, new]: [Rate; 2] = [old, new].map(|rate| rate.parse().unwrap());
+            let mut bucket = Bucket::default();
+            bucket.take_many(old, 1000, used);
+            assert_eq!((bucket.left(new, 1000), bucket.wait_ms(new, 1000)), (expected, 0), "{old} to {new}");
+            let mut same = bucket;
+            same.give_back(new);
+            assert_eq!(same, bucket, "{new} was not taken");
+            assert!(bucket.take(new, 1000));
+            assert_eq!(bucket.left(new, 1000), expected - 1, "{new}");
+            bucket.give_back(new);
+            assert_eq!(bucket.left(new, 1000), expected, "{new}");
+        };
+        check("10/20", "100/100", 15, 100);
+        check("10/200", "100/200", 200, 200);
+        check("1/600", "100/200", 600, 200);
+        check("1000/1000", "1/1", 500, 1);
     }
 
     #[test]
