@@ -273,6 +273,29 @@ fn another_policy_holds_for_those_who_are_here_already() {
 }
 
 #[test]
+fn who_watches_at_an_open_door_goes_on_when_something_else_changes() {
+    let (mut rig, settings) = rig_of(|auth| auth.admin_open = true);
+    let watcher = rig.connect_operator();
+    watcher.listen();
+    rig.say(&watcher, b"GET /stats/events HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig.settle();
+    assert!(heard(&watcher).starts_with("HTTP/1.1 200"));
+    let mut exchange = |is_open: bool| {
+        let folder = folder();
+        let auth = AuthSettings { admin_open: is_open, ..auth_settings(&folder) };
+        let tokens = load(&auth, &Arc::<Revoked>::default()).unwrap();
+        settings.policy.exchange(Policy { authority: Arc::new(tokens), ..Policy::default() });
+        rig.hub.review();
+        later(&mut rig, 1000);
+        heard(&watcher)
+    };
+    let said = exchange(true);
+    assert!(said.contains("data: {"), "the next second is told: {said}");
+    exchange(false);
+    assert_eq!(exchange(true), "", "a door that was closed has nobody left");
+}
+
+#[test]
 fn whoever_was_believed_must_prove_it_once_there_are_keys() {
     let policy = InForce::new(Policy { authority: Arc::new(Development), ..Policy::default() });
     let settings = Settings { policy: policy.clone(), ..Settings::default() };

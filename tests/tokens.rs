@@ -663,8 +663,14 @@ fn a_start_without_good_keys_says_which_file_is_wrong_and_shows_nothing_of_it() 
     let unarmoured: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let list = format!("[{}]", set.trim());
     let address = "https://issuer.example/.well-known/jwks.json";
-    for public in [unarmoured.as_str(), &list, address, "<!doctype html><html lang=en><title>Sign in</title>"]
-    {
+    // Of kinds that sign no token here: P-384, X25519, and 1024 bits of RSA.
+    let others = [
+        "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEB4r/i9chu1IDtjG/t6n6TNjS9SmizgSNA27VuVRBklFluV/dIcCFZIADM/q8z8b9+6GGBTeFuLR3tZZzS2AmlN11CDd3lmHiqoQjfvypKGa71xPiz1SFs+UtCHudNtEd",
+        "MCowBQYDK2VuAyEA6OQK2I4q9b9uPKrzQkPIPzmT90REPwkE0kWv7vOZ20E=",
+        "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDRil/BwpBU2RUGglRwLngP9VYjkmotrtt3LU1eDEP3GMf2Sz94I3fdy9plGfQKlSDxgrFClwwtQVeS4WPGlVMXnD95Idv86wb6+duqgHqfCPHMHHIdsW4yCYKwUz2M9CWuc0Zf4o+egJRAEVSRPj0H3EEvlMrxwFoJdOuckVNK0QIDAQAB",
+    ];
+    let page = "<!doctype html><html lang=en><title>Sign in</title>";
+    for public in [unarmoured.as_str(), &list, address, page].into_iter().chain(others) {
         check(&["--token-key", &write("public", public)], &["--token-key", "public", "nothing secret"]);
     }
     let kid = signer.kid.as_deref().unwrap();

@@ -276,12 +276,20 @@ fn is_public(text: &[u8]) -> bool {
     }
     let armoured = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
     let Ok(pem) = pem::parse(&armoured) else { return false };
-    // A sequence of more than 255 bytes that is as long as it says: a certificate, or a long key of whatever kind.
-    let is_long_der = matches!(
-        pem.contents(),
-        [0x30, 0x82, high, low, rest @ ..] if rest.len() == usize::from(u16::from_be_bytes([*high, *low]))
-    );
-    is_long_der || TokenKey::of_pem(armoured.as_bytes()).is_ok()
+    is_der(pem.contents()) || TokenKey::of_pem(armoured.as_bytes()).is_ok()
+}
+
+/// Whether this is a sequence, as long as it says, of which the first part is one too or a number: a certificate, or a key of
+/// whatever kind. Random bytes are that once in millions.
+fn is_der(bytes: &[u8]) -> bool {
+    let (length, content) = match bytes {
+        [0x30, 0x82, high, low, content @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), content),
+        [0x30, 0x81, length, content @ ..] | [0x30, length @ 0..=0x7f, content @ ..] => {
+            (usize::from(*length), content)
+        }
+        _ => return false,
+    };
+    length == content.len() && matches!(content, [0x30 | 0x02, ..])
 }
 
 fn is_public_key(algorithm: KeyAlgorithm, bytes: &[u8]) -> bool {
