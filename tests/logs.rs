@@ -430,3 +430,24 @@ fn lines_are_text_for_who_wants_that_and_as_few_as_is_wanted() {
     assert_eq!(server.line_within(PATIENCE), None, "nothing that matters less is said");
     assert_eq!(server.wait_for_end().code(), Some(0));
 }
+
+#[test]
+fn who_asks_through_a_proxy_is_the_same_in_every_line() {
+    let lines = lines_of(&["--access-log", "--loops", "1", "--trusted-proxy", "127.0.0.0/8"], |server| {
+        let fields = "X-Forwarded-For: 192.0.2.1\r\n";
+        ask(server.public, "POST", "/publish/t:a", fields, "1");
+        ask(
+            server.public,
+            "POST",
+            "/publish/t:a",
+            &format!("{fields}Origin: https://elsewhere.example\r\n"),
+            "1",
+        );
+    });
+    let told: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = told.iter().filter(|line: &&Value| line["path"] == "/publish/t:a");
+    let told: Vec<(&str, &str)> =
+        told.map(|line| (line["target"].as_str().unwrap(), line["address"].as_str().unwrap())).collect();
+    let client = "192.0.2.1";
+    assert_eq!(told, [("access", client), ("access", client), ("audit", client)]);
+}

@@ -12,9 +12,11 @@ use fanfare::session::rates::{Bounds, Rates};
 use fanfare::session::settings::Settings;
 use fanfare::words::limits::Limits;
 use fanfare::words::rate::Rate;
+use serde_json::json;
 use support::http::{Http, get};
 use support::local::LocalServer;
 use support::rig::{Peer, Rig};
+use support::tokens::{auth_settings, bearer, folder, secret, settings_of};
 use support::websocket::{HANDSHAKE, frame};
 
 fn rate(text: &str) -> Option<Rate> {
@@ -137,6 +139,53 @@ fn what_is_refused_for_one_bound_counts_for_no_other() {
     // What the address refuses, the connection may do a moment later.
     rig.wait_ms(1000);
     assert_eq!(status(&mut rig, &others[2], &publish("", "")), 202);
+}
+
+#[test]
+fn what_is_refused_to_a_user_does_not_count_for_the_address() {
+    let bounds = Bounds { per_address: rate("1/3"), per_user: rate("1/1"), ..Bounds::default() };
+    let mut rig = rig(publishes(bounds), &[]);
+    let peer = connect(&mut rig, "192.0.2.1");
+    let mut by = |user: &str| status(&mut rig, &peer, &publish(&format!("?user={user}"), ""));
+    assert_eq!(
+        ["alice", "alice", "alice", "bob", "carol", "dave"].map(|user| by(user)),
+        [202, 429, 429, 202, 202, 429]
+    );
+}
+
+#[test]
+fn who_guesses_tokens_through_a_proxy_is_bounded_on_every_path() {
+    let rates = Rates {
+        connects: Bounds { per_address: rate("1/2"), ..Bounds::default() },
+        commands: Bounds { per_address: rate("1/2"), ..Bounds::default() },
+        publishes: Bounds { per_address: rate("1/2"), ..Bounds::default() },
+    };
+    let folder = folder();
+    let in_force = settings(rates.clone(), &["10.0.0.1/32"]);
+    let proxies = in_force.policy.load().proxies.clone();
+    let authority = std::sync::Arc::clone(&settings_of(&auth_settings(&folder)).policy.load().authority);
+    let policy = InForce::new(Policy { rates, proxies, authority, ..Policy::default() });
+    let mut rig = Rig::new(Limits::default(), Settings { policy, ..Settings::default() });
+    for (client, request, expected) in [
+        (1, "GET /events?channel=t:a", [401, 401, 429]),
+        (2, "GET /ws?channel=t:a", [401, 401, 429]),
+        (3, "GET /history?channel=t:a", [401, 401, 429]),
+        (4, "POST /publish/t:a", [401, 401, 429]),
+        // What is allowed is told to everybody, and no token is judged for it.
+        (5, "OPTIONS /publish", [204, 204, 204]),
+    ] {
+        let statuses = [1, 2, 3].map(|guess| {
+            let peer = connect(&mut rig, "10.0.0.1");
+            let token = secret("another secret of as many characters")
+                .token(json!({"exp": 4_000_000_000_u64, "guess": guess}));
+            let head = format!(
+                "{request} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.{client}\r\n{}",
+                bearer(&token)
+            );
+            status(&mut rig, &peer, &format!("{head}Content-Length: 0\r\n\r\n"))
+        });
+        assert_eq!(statuses, expected, "{request}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! # Bounds       while every request is logged: what [`Access`] holds for each that waits for its answer, and each stream
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -36,6 +37,8 @@ struct Access {
     method: &'static str,
     /// Without its query; nothing of a request that could not be read.
     path: Option<Box<str>>,
+    /// For whom a trusted proxy asks.
+    client: Option<IpAddr>,
     who: Principal,
     /// In milliseconds of the loop's clock.
     since_ms: u64,
@@ -184,6 +187,7 @@ impl<L: Link> EventLoop<L> {
         let access = Access {
             method: head.map_or("-", method),
             path: head.map(|head| cut(head.path).into()),
+            client: head.and_then(|head| self.forwarded_client(key, &self.settings.policy.load(), head)),
             who: Principal::default(),
             since_ms: self.now.mono_ms,
         };
@@ -225,7 +229,10 @@ impl<L: Link> EventLoop<L> {
             ("ms", self.now.mono_ms.saturating_sub(since_ms).into()),
             ("user", who.shown().into()),
         ];
-        self.say_of(key, Level::Info, "access", "request", &fields);
+        match access.and_then(|access| access.client) {
+            Some(client) => say_from(Some(&client.to_string()), Level::Info, "access", "request", &fields),
+            None => self.say_of(key, Level::Info, "access", "request", &fields),
+        }
     }
 
     /// Says something about a connection. Its address is asked of the system, as it is not kept.
@@ -239,13 +246,9 @@ impl<L: Link> EventLoop<L> {
 
     /// Who asks: behind a trusted proxy, whom it speaks for in this request.
     fn client_of_request(&self, key: usize, head: &RequestHead<'_>) -> Option<String> {
-        let connection = self.connections.get(key)?;
-        let policy = self.settings.policy.load();
-        let peer = connection.link.peer().map(|peer| peer.ip()).filter(|_| connection.door == Door::Public);
-        match peer.filter(|peer| policy.proxies.is_trusted(*peer)) {
-            Some(peer) => Some(policy.proxies.client_of(peer, head).to_string()),
-            None => self.address_text(key, connection),
-        }
+        let client = self.forwarded_client(key, &self.settings.policy.load(), head);
+        let address = || self.address_text(key, self.connections.get(key)?);
+        client.map(|client| client.to_string()).or_else(address)
     }
 }
 

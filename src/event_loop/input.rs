@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::connection::{Connection, Details, HalfRead, Listening, Ping, Rates, Session};
 use super::control::{JSON, published};
+use super::meter::Payers;
 use super::stream::Subscribing;
 use super::waiting::Waiting;
 use super::{ConnectionId, EventLoop, Link};
@@ -237,9 +238,11 @@ impl<L: Link> EventLoop<L> {
             return self.respond(key, &answer, context);
         }
         let is_metered = policy.is_metered() && door == Door::Public;
-        if is_metered && let Err(refusal) = self.charge_sender(key, &policy, head) {
-            return self.respond(key, &refusal, context);
-        }
+        let senders = if is_metered { self.charge_sender(key, &policy, head) } else { Ok(Payers::new()) };
+        let senders = match senders {
+            Ok(senders) => senders,
+            Err(refusal) => return self.respond(key, &refusal, context),
+        };
         let known = &mut self.known_tokens;
         let principal = match policy.authority.identify(head, door, self.now.unix_ms, known) {
             Ok(principal) => principal,
@@ -249,7 +252,7 @@ impl<L: Link> EventLoop<L> {
                 return self.respond(key, &denial(denied), context);
             }
         };
-        if is_metered && let Err(refusal) = self.charge_user(&policy, head, &principal) {
+        if is_metered && let Err(refusal) = self.charge_user(&policy, head, &principal, &senders) {
             return self.respond(key, &refusal, context);
         }
         self.accesses.asks(&principal);

@@ -17,7 +17,7 @@ use crate::words::door::Door;
 use crate::words::rate::Rate;
 
 /// Some who pay, with their bounds.
-type Payers = SmallVec<[(Payer, Rate); 3]>;
+pub(super) type Payers = SmallVec<[(Payer, Rate); 3]>;
 
 impl<L: Link> EventLoop<L> {
     /// The address of the client of a connection: behind a trusted proxy, of a stream only.
@@ -30,31 +30,44 @@ impl<L: Link> EventLoop<L> {
     /// peer's.
     pub(super) fn charge_connect(&self, policy: &Policy, address: IpAddr) -> Result<(), TooOften> {
         let payer = policy.rates.connects.per_address.map(|rate| (Payer::address(address), rate));
-        self.charge(Toll::Connect, payer.into_iter().collect())
+        self.charge(Toll::Connect, &payer.into_iter().collect())
     }
 
-    /// Counts a request for its connection and its address, before anybody asks whose it is: who guesses tokens pays too.
+    /// Counts a request for its connection and its address, before anybody asks whose it is: who guesses tokens pays too. A
+    /// stream is a new connection of the client that a proxy speaks for; others were counted when they connected.
+    /// Returns who has paid.
     pub(super) fn charge_sender(
         &self,
         key: usize,
         policy: &Policy,
         head: &RequestHead<'_>,
-    ) -> Result<(), Refused> {
-        let Some(toll) = Toll::of(head).filter(|toll| *toll != Toll::Connect) else { return Ok(()) };
-        let payers = self.senders(key, policy, toll, || self.address_of_request(key, policy, head));
-        self.charge(toll, payers).map_err(|often| refusal(toll, often).into())
+    ) -> Result<Payers, Refused> {
+        let Some(toll) = Toll::of(head) else { return Ok(Payers::new()) };
+        let payers = if toll == Toll::Connect {
+            let bound = policy.rates.connects.per_address;
+            let client = bound.and_then(|_| self.forwarded_client(key, policy, head));
+            client.zip(bound).map(|(client, rate)| (Payer::address(client), rate)).into_iter().collect()
+        } else {
+            self.senders(key, policy, toll, || self.address_of_request(key, policy, head))
+        };
+        self.charge(toll, &payers).map_err(|often| refusal(toll, often))?;
+        Ok(payers)
     }
 
-    /// Counts a request for its user.
+    /// Counts a request for its user; if that is too often, not for its `senders` either, who have paid for it.
     pub(super) fn charge_user(
         &self,
         policy: &Policy,
         head: &RequestHead<'_>,
         principal: &Principal,
+        senders: &Payers,
     ) -> Result<(), Refused> {
         let Some(toll) = Toll::of(head) else { return Ok(()) };
-        let payers = users(policy, toll, principal.name());
-        self.charge(toll, payers).map_err(|often| refusal(toll, often).into())
+        let charged = self.charge(toll, &users(policy, toll, principal.name()));
+        charged.map_err(|often| {
+            self.give_back(toll, senders);
+            refusal(toll, often).into()
+        })
     }
 
     /// Counts the other events of a batch of `events`, of which one was counted.
@@ -87,28 +100,18 @@ impl<L: Link> EventLoop<L> {
         let details = self.connections.get(key).and_then(|connection| connection.details.as_ref());
         let mut payers = self.senders(key, &policy, toll, || self.client_address(key));
         payers.extend(users(&policy, toll, details.map_or("", |details| details.principal.name())));
-        self.charge(toll, payers).is_ok()
+        self.charge(toll, &payers).is_ok()
     }
 
-    /// Takes note of whom a connection speaks for that is about to become a stream, if a trusted proxy says so, and counts
-    /// it for that address.
+    /// Takes note of whom a connection speaks for that is about to become a stream, if a trusted proxy says so, and gives
+    /// it a place of that address.
     pub(super) fn note_client(
         &mut self,
         key: usize,
         policy: &Policy,
         head: &RequestHead<'_>,
     ) -> Result<(), Refused> {
-        let Some(connection) = self.connections.get(key) else { return Ok(()) };
-        // To ask for the peer is a system call.
-        if policy.proxies.is_empty() || connection.door != Door::Public {
-            return Ok(());
-        }
-        let Some(peer) = connection.link.peer() else { return Ok(()) };
-        if !policy.proxies.is_trusted(peer.ip()) {
-            return Ok(());
-        }
-        let client = policy.proxies.client_of(peer.ip(), head);
-        self.charge_connect(policy, client).map_err(|often| refusal(Toll::Connect, often))?;
+        let Some(client) = self.forwarded_client(key, policy, head) else { return Ok(()) };
         let per_address_max = self.hub.live.connections_per_address_max();
         if per_address_max != 0 {
             // A proxy may have spoken for somebody else on this connection before.
@@ -128,6 +131,22 @@ impl<L: Link> EventLoop<L> {
         if let Some(address) = self.addresses.remove(&key) {
             self.hub.admission.leave_from(address);
         }
+    }
+
+    /// For whom a trusted proxy asks; nothing if it is none, or at the operators' door.
+    pub(super) fn forwarded_client(
+        &self,
+        key: usize,
+        policy: &Policy,
+        head: &RequestHead<'_>,
+    ) -> Option<IpAddr> {
+        let connection = self.connections.get(key)?;
+        // To ask for the peer is a system call.
+        if policy.proxies.is_empty() || connection.door != Door::Public {
+            return None;
+        }
+        let peer = connection.link.peer()?.ip();
+        policy.proxies.is_trusted(peer).then(|| policy.proxies.client_of(peer, head))
     }
 
     fn address_of_request(&self, key: usize, policy: &Policy, head: &RequestHead<'_>) -> Option<IpAddr> {
@@ -156,15 +175,20 @@ impl<L: Link> EventLoop<L> {
     }
 
     /// Counts something for all of them, or for none.
-    fn charge(&self, toll: Toll, payers: Payers) -> Result<(), TooOften> {
+    fn charge(&self, toll: Toll, payers: &Payers) -> Result<(), TooOften> {
         let meters = &self.settings.meters;
         for (at, (payer, rate)) in payers.iter().enumerate() {
             if let Err(often) = meters.charge(payer.clone(), toll, *rate, self.now.mono_ms) {
-                payers[..at].iter().for_each(|(payer, rate)| meters.give_back(payer, toll, *rate));
+                self.give_back(toll, &payers[..at]);
                 return Err(often);
             }
         }
         Ok(())
+    }
+
+    /// What was counted for them has not happened after all.
+    fn give_back(&self, toll: Toll, payers: &[(Payer, Rate)]) {
+        payers.iter().for_each(|(payer, rate)| self.settings.meters.give_back(payer, toll, *rate));
     }
 }
 
