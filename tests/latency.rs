@@ -14,6 +14,7 @@ use support::publisher::Publisher;
 use support::rig::{Peer, Rig, publication};
 use support::stream::{Stream, TRANSPORTS};
 use support::wait_until;
+use support::websocket::frame;
 
 const MICROSECOND_NS: u64 = 1_000;
 const MILLISECOND_NS: u64 = 1_000_000;
@@ -78,6 +79,43 @@ fn a_delivery_takes_from_the_turn_that_read_the_publish_until_its_write_has_retu
         assert_eq!(told(&snapshot.deliveries()), (number as u64 + 1, longest_us));
         assert_eq!(snapshot.answers().count(), number as u64 + 1);
     }
+}
+
+const PUBLISH: &str = "POST /publish/t:a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1";
+
+#[test]
+fn a_publish_is_measured_from_when_the_loop_woke_for_it_whatever_it_did_before_reading_it() {
+    let mut rig = rig(Limits::default());
+    let _subscriber = web_socket(&mut rig, "channel=t:a");
+    let publisher = rig.connect();
+    rig.say(&publisher, PUBLISH.as_bytes());
+    rig.wake();
+    rig.hub.measure.clock.stop_at(41 * MILLISECOND_NS);
+    rig.settle();
+    let snapshot = rig.hub.latency();
+    assert_eq!((told(&snapshot.deliveries()), told(&snapshot.answers())), ((1, 40_000), (1, 40_000)));
+    // It is not asked when it woke for what comes later.
+    rig.say(&publisher, PUBLISH.as_bytes());
+    rig.settle();
+    assert_eq!(told(&rig.hub.latency().since(&snapshot).answers()).0, 1);
+    assert_eq!(told(&rig.hub.latency().since(&snapshot).deliveries()), (1, 0));
+}
+
+#[test]
+fn answers_that_wait_until_their_client_reads_are_no_figure_of_the_server() {
+    let mut rig = rig(Limits::default());
+    let publisher = web_socket(&mut rig, "");
+    publisher.stop_reading();
+    let publish = |rig: &mut Rig| {
+        rig.say(&publisher, &frame(0x81, br#"{"type":"publish","channel":"t:a","event":"k","data":1}"#));
+        rig.settle();
+        rig.hub.latency().answers().count()
+    };
+    // The first is tried.
+    let tried = publish(&mut rig);
+    assert!((0..10).all(|_| publish(&mut rig) == tried));
+    rig.read_on(&publisher);
+    assert_eq!(publish(&mut rig), tried + 1);
 }
 
 #[test]

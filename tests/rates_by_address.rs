@@ -147,10 +147,7 @@ fn what_is_refused_to_a_user_does_not_count_for_the_address() {
     let mut rig = rig(publishes(bounds), &[]);
     let peer = connect(&mut rig, "192.0.2.1");
     let mut by = |user: &str| status(&mut rig, &peer, &publish(&format!("?user={user}"), ""));
-    assert_eq!(
-        ["alice", "alice", "alice", "bob", "carol", "dave"].map(|user| by(user)),
-        [202, 429, 429, 202, 202, 429]
-    );
+    assert_eq!(["alice", "alice", "alice", "bob", "carol", "dave"].map(by), [202, 429, 429, 202, 202, 429]);
 }
 
 #[test]
@@ -161,7 +158,7 @@ fn who_guesses_tokens_through_a_proxy_is_bounded_on_every_path() {
         publishes: Bounds { per_address: rate("1/2"), ..Bounds::default() },
     };
     let folder = folder();
-    let in_force = settings(rates.clone(), &["10.0.0.1/32"]);
+    let in_force = settings(rates, &["10.0.0.1/32"]);
     let proxies = in_force.policy.load().proxies.clone();
     let authority = std::sync::Arc::clone(&settings_of(&auth_settings(&folder)).policy.load().authority);
     let policy = InForce::new(Policy { rates, proxies, authority, ..Policy::default() });

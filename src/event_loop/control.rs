@@ -49,7 +49,11 @@ impl<L: Link> EventLoop<L> {
             return;
         }
         let Some(waiting) = connection.waiting.pop_front() else { return };
-        if let Ok(Done::Published { .. }) = receipt.outcome {
+        // One that waits in the outbox until its client reads says more of the client than of the server.
+        if connection.writable
+            && connection.delivery != Delivery::Lagging
+            && let Ok(Done::Published { .. }) = receipt.outcome
+        {
             self.handed.answer(receipt.accepted_ns);
         }
         let seed = receipt.token ^ self.now.mono_ms << 40;

@@ -269,9 +269,13 @@ impl<L: Link> EventLoop<L> {
     /// Writes to everybody in `to_flush`, but for those that lag behind once `budget` is used up: they stay in the list, in
     /// their order. And to at most `most` of those that are due.
     fn flush_all(&mut self, to_flush: &mut Vec<usize>, budget: &mut usize, most: usize) {
+        if to_flush.is_empty() && !self.fan_out.is_under_way() {
+            return;
+        }
         let hub = Arc::clone(&self.hub);
         let pass = hub.log.pass();
-        let mut batch = std::mem::take(&mut self.batch).emptied();
+        // It was left empty.
+        let mut batch: Batch<'_> = std::mem::take(&mut self.batch);
         let (mut next, mut kept) = (0, 0);
         let mut left = most;
         self.handed.begin_flush();
@@ -297,7 +301,7 @@ impl<L: Link> EventLoop<L> {
                     *budget = budget.saturating_sub(CATCH_UP_LOOK_EVENTS + (after - before) as usize);
                 }
             }
-            this.handed.settle_answers();
+            this.handed.settle_answers(&batch.marked);
             while 0 < left
                 && let Some(key) = this.fan_out.next_due()
             {
@@ -594,7 +598,9 @@ impl<L: Link> EventLoop<L> {
         connection.writable = wrote == Wrote::All && !connection.link.has_unsent();
         let events = connection.account(batch, count, upto);
         match wrote {
-            Wrote::All => batch.marked.wrote(),
+            Wrote::All if connection.writable => batch.marked.wrote(),
+            // The link holds some of it back, and will say when it has gone: that it is with the kernel is not known.
+            Wrote::All => {}
             Wrote::Some | Wrote::Broken => self.handed.keep_part(&batch.marked, events),
         }
         connection.delivered += events;

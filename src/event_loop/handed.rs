@@ -3,7 +3,7 @@
 //! A delivery costs about a microsecond and reading the clock a thirtieth of that, so the clock is read once for a group of writes,
 //! and every write of the group counts as having returned then.
 //!
-//! # Contract       [`Handed::begin_turn`], then for each batch [`Handed::keep`] before it is made anew, and [`Handed::wrote`] after
+//! # Contract       [`Handed::woke_at`], then for each batch [`Handed::keep`] before it is made anew, and [`Handed::wrote`] after
 //!   each connection; [`Handed::end_flush`] when the flush is over
 //! # Precision      a group has at most a sixteenth of the connections that the sweep has served, or [`GROUP_MIN`]: so nothing is
 //!   told as faster than it was, and hardly anything as slower than by a sixteenth
@@ -11,6 +11,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::hub::Hub;
 use crate::latency::Way;
@@ -20,7 +21,7 @@ use crate::words::accepted::Accepted;
 pub(super) struct Handed {
     hub: Arc<Hub>,
     index: usize,
-    /// When the turn's first publish was read, or 0; and when the clock was last read; in nanoseconds.
+    /// When the loop woke for this turn, or 0 if nobody has said or asked; and when the clock was last read; in nanoseconds.
     turn_ns: u64,
     read_ns: u64,
     /// Connections written to since, and how many are a group.
@@ -119,13 +120,18 @@ impl Handed {
         }
     }
 
-    /// A turn begins.
-    pub(super) fn begin_turn(&mut self) {
+    /// What is read in the next turn had come by `at`: the loop has woken for it.
+    pub(super) fn woke_at(&mut self, at: Instant) {
+        self.turn_ns = self.hub.measure.clock.at_ns(at);
+    }
+
+    /// The turn is over.
+    pub(super) fn end_turn(&mut self) {
         self.turn_ns = 0;
     }
 
-    /// When the first publish of this turn was read, in nanoseconds of the clock of measurements: all of them are accepted then.
-    /// Most turns have none, and do not look at the clock.
+    /// When the loop woke for this turn, in nanoseconds of the clock of measurements: all publishes of it are accepted then. If
+    /// nobody has said, it is when this is first asked.
     pub(super) fn turn_ns(&mut self) -> u64 {
         if self.turn_ns == 0 {
             self.turn_ns = self.hub.measure.clock.read_ns();
@@ -160,8 +166,8 @@ impl Handed {
         }
     }
 
-    /// Whoever has something in his outbox has been written to.
-    pub(super) fn settle_answers(&mut self) {
+    /// Whoever has something in his outbox has been written to. Records that, and what of the batch was written with it.
+    pub(super) fn settle_answers(&mut self, marked: &Marked) {
         if self.answers.is_empty() {
             return;
         }
@@ -170,7 +176,7 @@ impl Handed {
         for (accepted_ns, count) in self.answers.drain(..) {
             recorder.answer(now_ns.saturating_sub(accepted_ns), u64::from(count));
         }
-        self.read_ns = now_ns;
+        self.settle_at(marked, now_ns);
     }
 
     /// A connection was written to. Returns whether the group is full, and the clock is to be read.
@@ -219,13 +225,21 @@ impl Handed {
     /// Reads the clock, if anything was delivered since it was last read, and records that: what waits, and the batch that is being
     /// written.
     pub(super) fn settle(&mut self, marked: &Marked) {
+        if marked.times.get() == 0 && self.waiting.is_empty() {
+            self.end_group();
+        } else {
+            self.settle_at(marked, self.hub.measure.clock.read_ns());
+        }
+    }
+
+    fn end_group(&mut self) {
         self.served += std::mem::take(&mut self.group);
         self.group_max = GROUP_MIN.max(self.served / GROUP_SHARE);
+    }
+
+    fn settle_at(&mut self, marked: &Marked, now_ns: u64) {
+        self.end_group();
         let times = marked.times.take();
-        if times == 0 && self.waiting.is_empty() {
-            return;
-        }
-        let now_ns = self.hub.measure.clock.read_ns();
         let recorder = &self.hub.desks()[self.index].recorder;
         for (way, accepted, count) in self.waiting.drain(..) {
             recorder.deliver(way, accepted, now_ns, u64::from(count));
@@ -265,5 +279,39 @@ impl Handed {
         {
             self.hub.desks()[self.index].recorder.span(span_ns);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::latency::{Pace, Transport};
+    use crate::sync::bell::Waker;
+    use crate::words::cursor::Epoch;
+    use crate::words::limits::Limits;
+
+    /// Sleeps never.
+    #[derive(Debug)]
+    struct Nobody;
+    impl Waker for Nobody {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn a_span_begins_before_the_writes_that_answers_went_with() {
+        let hub = Arc::new(Hub::new(Limits::default(), Epoch::from_bits(0), vec![Box::new(Nobody) as _]));
+        let mut handed = Handed::new(Arc::clone(&hub), 0);
+        let way = Way { transport: Transport::WebSocket, pace: Pace::Live };
+        let mut marked = Marked { way: Some(way), has_watched: true, ..Marked::default() };
+        marked.push(Accepted::default());
+        handed.read_ns = 1000;
+        handed.answer(500);
+        marked.wrote();
+        marked.wrote();
+        hub.measure.clock.stop_at(3000);
+        handed.settle_answers(&marked);
+        assert_eq!((handed.watched_from_ns, handed.watched_to_ns, handed.watched_known), (1000, 3000, 2));
+        let latency = hub.latency();
+        assert_eq!((latency.answers().max_ns(), latency.deliveries().count()), (2500, 2));
     }
 }

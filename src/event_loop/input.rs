@@ -362,6 +362,9 @@ impl<L: Link> EventLoop<L> {
     fn submit(&mut self, key: usize, order: Order) -> Result<(), Refusal> {
         let limits = &self.hub.limits;
         if limits.ingest_items_max * 2 <= self.in_flight {
+            if matches!(order, Order::Publish { .. }) {
+                self.hub.counters.refuse_publish();
+            }
             return Err(Refusal::Overloaded);
         }
         let Some(connection) = self.connections.get(key) else { return Err(Refusal::Draining) };

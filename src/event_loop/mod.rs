@@ -42,6 +42,7 @@ mod watch;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arcstr::ArcStr;
 use slab::Slab;
@@ -307,7 +308,6 @@ impl<L: Link> EventLoop<L> {
     /// One turn.
     pub fn turn(&mut self, now: Now) {
         self.now = now;
-        self.handed.begin_turn();
         self.backlog.see(self.hub.log.published(), now.mono_ms);
         self.take_receipts();
         self.take_letters();
@@ -333,6 +333,7 @@ impl<L: Link> EventLoop<L> {
         self.desk().set_behind_ms(behind_ms);
         self.handed.look_at_span();
         self.answer_delivery_waits();
+        self.handed.end_turn();
     }
 
     /// Whether another turn has something to do at once.
@@ -371,6 +372,12 @@ impl<L: Link> EventLoop<L> {
         let watch = self.watch.as_ref().map(|watch| watch.next_ms());
         let times = [drain, expiry, watch, self.delivery_look_ms(), self.expiries.next_ms(self.now)];
         self.timers.next_ms().into_iter().chain(times.into_iter().flatten()).min()
+    }
+
+    /// What the next turn finds had come by that moment, at which the loop has looked: publishes are measured from then on. Where
+    /// this is not said they are from when the first of them is read.
+    pub fn woke_at(&mut self, at: Instant) {
+        self.handed.woke_at(at);
     }
 
     /// The loop has slept: what was published meanwhile without a subscriber here is none of its business.

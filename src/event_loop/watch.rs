@@ -171,8 +171,10 @@ impl<L: Link> EventLoop<L> {
             self.tell("sys:channels", "events_dropped", None, format!("{{\"count\":{dropped}}}").as_bytes());
         }
         while let Some(publication) = self.own_events.waiting.front() {
-            let submission =
-                Submission::publish(Origin::NOBODY, std::iter::once(publication.clone()).collect());
+            let submission = Submission {
+                accepted_ns: self.handed.turn_ns(),
+                ..Submission::publish(Origin::NOBODY, std::iter::once(publication.clone()).collect())
+            };
             if self.hub.submit_own(submission).is_err() {
                 return;
             }

@@ -26,9 +26,22 @@ impl Clock {
     #[must_use]
     pub fn read_ns(&self) -> u64 {
         match self.stopped_ns.load(Ordering::Relaxed) {
-            RUNNING => (self.start.elapsed().as_nanos() as u64).max(1),
+            RUNNING => self.since_start_ns(Instant::now()),
             stopped_ns => stopped_ns,
         }
+    }
+
+    /// What it showed at that moment, for whoever has asked the system already.
+    #[must_use]
+    pub fn at_ns(&self, at: Instant) -> u64 {
+        match self.stopped_ns.load(Ordering::Relaxed) {
+            RUNNING => self.since_start_ns(at),
+            stopped_ns => stopped_ns,
+        }
+    }
+
+    fn since_start_ns(&self, at: Instant) -> u64 {
+        (at.saturating_duration_since(self.start).as_nanos() as u64).max(1)
     }
 
     /// Stops it: from now on it shows `at_ns`, until this is said again. For tests, which move time by hand.

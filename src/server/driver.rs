@@ -99,8 +99,9 @@ impl<W: Welcome> Driver<W> {
     fn turn_to_the_end(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            let slept = self.sleep(&mut events);
+            let (slept, woke) = self.sleep(&mut events);
             self.hub.desks()[self.index].begin_turn();
+            self.event_loop.woke_at(woke);
             if slept {
                 self.event_loop.wake();
             }
@@ -122,7 +123,7 @@ impl<W: Welcome> Driver<W> {
                     }
                 }
             }
-            let now = self.clock.now();
+            let now = self.clock.at(woke);
             if self.hub.is_draining() {
                 // Operators may watch it: theirs stays open to the end.
                 self.close_public_doors();
@@ -155,9 +156,10 @@ impl<W: Welcome> Driver<W> {
         }
     }
 
-    /// Waits for something to do; returns whether the loop really lay down, with nothing to do.
-    fn sleep(&mut self, events: &mut Events) -> bool {
-        let now_ms = self.clock.now().mono_ms;
+    /// Waits for something to do; returns whether the loop really lay down, with nothing to do, and when it got up.
+    fn sleep(&mut self, events: &mut Events) -> (bool, Instant) {
+        let now = Instant::now();
+        let now_ms = self.clock.mono_ms(now);
         let due_ms = |listener: &Listener| {
             let is_crowded = self.hub.admission.is_crowded(listener.door);
             let earliest_ms = if is_crowded { now_ms + CROWD_LOOK_MS } else { 0 };
@@ -180,7 +182,6 @@ impl<W: Welcome> Driver<W> {
         }
         // A loop that never sleeps is counted now and then.
         if lay_down || self.counted_ms + COUNT_EVERY_MS <= now_ms {
-            let now = Instant::now();
             let awake = now.duration_since(self.awake_since);
             Traffic::add(&desk.traffic.busy_ns, awake.as_nanos() as u64);
             (self.awake_since, self.counted_ms) = (now, now_ms);
@@ -190,10 +191,11 @@ impl<W: Welcome> Driver<W> {
             events.clear();
         }
         bell.get_up();
+        let woke = Instant::now();
         if lay_down {
-            self.awake_since = Instant::now();
+            self.awake_since = woke;
         }
-        lay_down
+        (lay_down, woke)
     }
 
     /// Accepts what waits, within a budget.

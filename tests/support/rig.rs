@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fanfare::event_loop::{ConnectionId, EventLoop, Link, Now};
 use fanfare::hub::{Hub, Sitter};
@@ -98,6 +99,11 @@ impl Rig {
         while self.sitter.step(&self.hub, self.now) {
             self.sitter.announce(&self.hub, None);
         }
+    }
+
+    /// The loop wakes now, by the clock of measurements.
+    pub(crate) fn wake(&mut self) {
+        self.event_loop.woke_at(Instant::now());
     }
 
     /// One turn of the loop.
