@@ -93,6 +93,8 @@ pub(super) struct Batch<'pass> {
     /// Where the next event after these begins, if not all fitted.
     rest: Option<u64>,
     made_from: Option<MadeFrom>,
+    /// In whose words it is; nothing before it is made.
+    speech: Option<Speech>,
     /// The same events for those who measure.
     marked: Marked,
 }
@@ -126,7 +128,8 @@ impl<'pass> Batch<'pass> {
     }
 
     /// Gathers the frames of `seqs`, as many as one write takes, to be delivered that way; nothing: that is not measured. What was
-    /// written of the batch that was here before is kept in `handed`.
+    /// written of the batch that was here before is kept in `handed`. One that is just that stays as it is: of many filters most
+    /// let the same through.
     fn gather(
         &mut self,
         epoch: Epoch,
@@ -136,12 +139,17 @@ impl<'pass> Batch<'pass> {
         rendered: &mut Rendered,
         (handed, way): (&mut Handed, Option<Way>),
     ) {
+        let is_whole = self.rest.is_none() && self.ends.len() == seqs.len();
+        if self.speech == Some(speech) && is_whole && self.ends.iter().map(|(seq, _)| seq).eq(seqs) {
+            self.made_from = None;
+            return;
+        }
         handed.keep(&self.marked);
         self.marked.begin(way);
         self.slices.clear();
         self.ends.clear();
         self.owned.clear();
-        (self.last, self.rest, self.made_from) = (None, None, None);
+        (self.last, self.rest, self.made_from, self.speech) = (None, None, None, Some(speech));
         for &seq in seqs {
             let bytes = self.bytes();
             let is_full = WRITE_SLICES_MAX - PIECES_MAX < self.slices.len() || WRITE_BYTES_MAX <= bytes;
