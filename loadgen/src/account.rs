@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The running account of one subscriber.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
     /// Everything up to here is settled: received, told as a gap, or passed over by a cursor.
     cursor: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Account {
 }
 
 /// What most subscribers never have.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Exceptions {
     /// The gaps it was told, ascending, of which nothing will come.
     pub(crate) gaps: Vec<Gap>,
@@ -54,7 +54,7 @@ pub(crate) struct Gap {
 }
 
 /// A range of which the server said that it leaves events out, and that the others follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Thinned {
     /// The first number.
     pub(crate) from: u64,
@@ -102,6 +102,46 @@ impl Account {
     /// Events of this run received, once each.
     pub(crate) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// How much is out of the ordinary: gaps and other ranges.
+    pub(crate) fn weight(&self) -> usize {
+        let lengths = |one: &Exceptions| {
+            one.gaps.len() + one.absences.len() + one.thinned.len() + one.suspicions.len() + one.notes.len()
+        };
+        self.exceptions.as_deref().map_or(0, lengths)
+    }
+
+    /// Whether an account that another process has told can be one: ranges are ranges, within their bounds, and no count is above
+    /// `count_max`.
+    ///
+    /// # Errors
+    /// Says what it has that cannot be.
+    pub(crate) fn check(&self, count_max: u64) -> Result<(), &'static str> {
+        let nothing = Exceptions::default();
+        let Exceptions { gaps, absences, thinned, suspicions, faults, notes, .. } =
+            self.exceptions().unwrap_or(&nothing);
+        let ranges = gaps.iter().map(|gap| (gap.from, gap.to)).chain(absences.iter().copied());
+        let mut ranges =
+            ranges.chain(thinned.iter().map(|one| (one.from, one.to))).chain(suspicions.iter().copied());
+        let lengths = [gaps.len(), absences.len(), thinned.len()];
+        let Faults { repeated, reordered, altered, misrouted, contradicted } = *faults;
+        let counts = [self.received, repeated, reordered, altered, misrouted, contradicted].into_iter();
+        let mut counts = counts
+            .chain(thinned.iter().flat_map(|one| [one.left_out.unwrap_or(0), one.kept, one.overtaken]))
+            .chain(gaps.iter().filter_map(|gap| gap.matched));
+        if ranges.any(|(from, to)| to < from) {
+            Err("a range that ends before it begins")
+        } else if GAPS_MAX < lengths.into_iter().max().unwrap_or(0)
+            || SUSPICIONS_MAX < suspicions.len()
+            || NOTES_MAX < notes.len()
+        {
+            Err("more ranges than are kept")
+        } else if counts.any(|count| count_max < count) {
+            Err("a count that nothing can count")
+        } else {
+            Ok(())
+        }
     }
 
     /// What was out of the ordinary.

@@ -412,6 +412,7 @@ mod tests {
             account.event(*sequence, sight.previous, sight.first);
         }
         Findings {
+            thread: 0,
             witness,
             accounts: vec![(plan.seats[0], account)],
             latencies: DeliveryLatencies::new(),

@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::Sender;
 
+use crate::agent::Lost;
 use crate::histogram::Latency;
 use crate::interval::Note;
 use crate::publishing::Published;
+use crate::report::agents::AgentFigures;
 use crate::worker::Findings;
 
 /// What the run tells a loop of subscribers.
@@ -15,7 +17,9 @@ use crate::worker::Findings;
 pub(crate) enum Command {
     /// Events will come; those due from here on are measured.
     Begin {
-        /// Nanoseconds of the monotonic clock.
+        /// When the first event may be due, in nanoseconds of the monotonic clock.
+        start_ns: u64,
+        /// The same clock.
         measured_from_ns: u64,
     },
     /// Publishing has ended with these last events, one per channel; say when all subscribers have settled theirs.
@@ -35,6 +39,8 @@ pub(crate) enum Report {
     Ready,
     /// The run cannot go on, and why.
     Failed(String),
+    /// An agent is of no more use, and why.
+    Lost(Lost),
     /// Publishing has ended.
     Published(Box<Published>),
     /// The end-to-end latencies of one loop since the last time.
@@ -43,6 +49,8 @@ pub(crate) enum Report {
     Drained,
     /// One loop has ended.
     Done(Box<Findings>),
+    /// All loops of the agent in this place have ended, and this is what it did.
+    Left(u32, Box<AgentFigures>),
 }
 
 /// What all threads of a run share.
@@ -57,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) owed: AtomicU64,
     /// Length of an interval.
     pub(crate) interval_ns: u64,
+    /// How much this process's clock is ahead of the publishers'.
+    pub(crate) offset_ns: i64,
     /// To the recorder. It takes what comes faster than threads can make it, so nobody waits.
     pub(crate) notes: Sender<Note>,
 }
@@ -64,11 +74,17 @@ pub(crate) struct Shared {
 impl Shared {
     /// Nothing has happened.
     pub(crate) fn new(interval_ns: u64, notes: Sender<Note>) -> Shared {
+        Shared::of_agent(interval_ns, 0, notes)
+    }
+
+    /// The same where publishers are elsewhere, and this process's clock is `offset_ns` ahead of theirs.
+    pub(crate) fn of_agent(interval_ns: u64, offset_ns: i64, notes: Sender<Note>) -> Shared {
         Shared {
             measured_to_ns: AtomicU64::new(u64::MAX),
             accepted: AtomicU64::new(0),
             owed: AtomicU64::new(0),
             interval_ns,
+            offset_ns,
             notes,
         }
     }

@@ -3,11 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand};
+
+use crate::agent::AgentFlags;
+use crate::agent::wording;
 
 use crate::compare::CompareFlags;
 use crate::counting::CountFlags;
 use crate::doctor::DoctorFlags;
+use crate::files::Files;
 use crate::load::arrival::Arrival;
 use crate::load::share::{Share, Slow, Storm};
 use crate::load::size::Size;
@@ -32,6 +36,19 @@ pub(crate) struct Flags {
     pub(crate) command: Command,
 }
 
+impl Flags {
+    /// Notes what was typed as it was, for commands that agents can have a part in.
+    pub(crate) fn retype(&mut self, matches: &ArgMatches) {
+        let Some((_, part)) = matches.subcommand() else { return };
+        let run = match &mut self.command {
+            Command::Run(flags) | Command::Sub(flags) | Command::Connect(flags) => &mut **flags,
+            Command::Search(flags) => &mut flags.run,
+            _ => return,
+        };
+        run.typed = wording::retyped(part);
+    }
+}
+
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -50,6 +67,9 @@ pub(crate) enum Command {
     /// Find the highest rate that holds the objectives
     #[command(long_about = ABOUT_SEARCH, after_long_help = AFTER_SEARCH, args_override_self = true)]
     Search(Box<SearchFlags>),
+    /// Drive subscribers for runs that are coordinated elsewhere (`run --agents`)
+    #[command(long_about = ABOUT_AGENT, after_long_help = AFTER_AGENT, args_override_self = true)]
+    Agent(AgentFlags),
     /// Look at what this machine and the server allow, and say what to change
     Doctor(DoctorFlags),
     /// Publish real events one by one, for demonstrations and for a server to have something to show
@@ -117,6 +137,7 @@ const SUBSCRIBING: &[&str] = &[
     "reconnect",
     "threads",
     "source_ip",
+    "agents",
     "verify",
 ];
 /// Options that say nothing where nobody publishes.
@@ -163,18 +184,23 @@ impl TargetFlags {
     /// # Errors
     /// As [`Target::parse_any`], and when the file cannot be read.
     pub(crate) fn target(&self) -> Result<Target, String> {
+        self.target_of(&Files::Here)
+    }
+
+    /// The same, as the files are in `files`.
+    ///
+    /// # Errors
+    /// As [`TargetFlags::target`].
+    pub(crate) fn target_of(&self, files: &Files) -> Result<Target, String> {
         let token = match &self.token_file {
             None => self.token.clone(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
-                Some(text.trim().to_owned())
-            }
+            Some(path) => Some(files.read(path)?.trim().to_owned()),
         };
-        let trust = match &self.ca {
+        let trust = match (&self.ca, files) {
             _ if self.insecure => Trust::Anybody,
-            Some(path) => Trust::File(path.clone()),
-            None => Trust::System,
+            (Some(path), Files::Here) => Trust::File(path.clone()),
+            (Some(path), Files::Sent(_)) => Trust::Text(files.read(path)?),
+            (None, _) => Trust::System,
         };
         Target::parse_any(&self.url, token, &trust)
     }
@@ -389,6 +415,21 @@ pub(crate) struct RunFlags {
     #[arg(long, env = "LOADGEN_SOURCE_IP", value_name = "FROM[..TO]", help_heading = "Machine")]
     pub(crate) source_ip: Option<SourceRange>,
 
+    /// Agents that drive the subscribers in place of this process, which publishes and reports (see `loadgen agent`). Their
+    /// loops, --threads each, share all that is about subscribers out evenly: connections by transport, --connect-rate, --slow,
+    /// --churn, --resume-churn, --reconnect. Each must have the addresses of --source-ip; of files each gets the text
+    #[arg(
+        long,
+        env = "LOADGEN_AGENTS",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        help_heading = "Machine"
+    )]
+    pub(crate) agents: Vec<String>,
+    /// What was typed, as agents are told of it.
+    #[arg(skip)]
+    pub(crate) typed: Vec<String>,
+
     /// The server's process, if it runs here: what it costs is told
     #[arg(long, env = "LOADGEN_PID", value_name = "PID", help_heading = "Machine")]
     pub(crate) pid: Option<u32>,
@@ -448,11 +489,18 @@ pub(crate) struct RunFlags {
 pub(crate) struct ReplayFlags {
     #[command(flatten)]
     pub(crate) target: TargetFlags,
-    /// Events per second; 0 or max = each as soon as the last one is answered
-    #[arg(long, env = "LOADGEN_REPLAY_RATE", value_name = "RATE", default_value = "20/s")]
-    pub(crate) rate: Rate,
-    /// Multiplies the rate
-    #[arg(long, env = "LOADGEN_REPLAY_SPEED", value_name = "X", default_value_t = 1.0)]
+    /// Events per second; 0 or max = each as soon as the last one is answered [default: 20/s, or with --git the commits' own
+    /// times]
+    #[arg(long, env = "LOADGEN_REPLAY_RATE", value_name = "RATE")]
+    pub(crate) rate: Option<Rate>,
+    /// Multiplies the rate, or makes commits come so many times as fast as they did: 10 or 10x
+    #[arg(
+        long,
+        env = "LOADGEN_REPLAY_SPEED",
+        value_name = "X",
+        default_value = "1",
+        value_parser = speed
+    )]
     pub(crate) speed: f64,
     /// Begin again at the end
     #[arg(long = "loop", env = "LOADGEN_REPLAY_LOOP")]
@@ -460,6 +508,13 @@ pub(crate) struct ReplayFlags {
     /// Stop after N events
     #[arg(long, env = "LOADGEN_REPLAY_LIMIT", value_name = "N")]
     pub(crate) limit: Option<u64>,
+    /// Replay the history of this repository in place of the bundled events: one event for each commit of the branch that is
+    /// checked out, oldest first, on the channel repo:NAME/BRANCH, at the time that it was committed
+    #[arg(long, env = "LOADGEN_REPLAY_GIT", value_name = "REPO", conflicts_with = "file")]
+    pub(crate) git: Option<PathBuf>,
+    /// With --git: no pause between two commits is longer, however long nobody worked
+    #[arg(long, env = "LOADGEN_REPLAY_PAUSE_MAX", value_name = "TIME", default_value = "1s")]
+    pub(crate) pause_max: Interval,
     /// Replay this NDJSON file in place of the bundled events; - is standard input
     #[arg(long, env = "LOADGEN_REPLAY_FILE", value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
@@ -477,6 +532,14 @@ pub(crate) struct FloorFlags {
     /// Write to each subscriber once for all events of a turn (the default)
     #[arg(long, conflicts_with = "each")]
     pub(crate) batch: bool,
+}
+
+/// A factor, with or without an x behind it.
+fn speed(text: &str) -> Result<f64, String> {
+    text.strip_suffix('x')
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| "it must be a number such as 10 or 10x".to_owned())
 }
 
 const ABOUT: &str = "\
@@ -512,9 +575,12 @@ Examples:
   loadgen run http://127.0.0.1:8080 -c 20000 --source-ip 127.0.0.2..9 --hold -d 5m
                                                                       idle connections
   loadgen run http://127.0.0.1:8080 -o results/monday                 everything about it, with report.html to look at
+  loadgen run http://10.0.0.1:8080 -c 100k --agents 10.0.0.2:8098,10.0.0.3:8098
+                                                                      from two hosts that run `loadgen agent`
 Exit codes:
   0 pass   2 wrong usage   3 cannot connect   4 invalid: the generator was the bottleneck, or some load never was
-  5 verification failed   99 an objective was missed   130 interrupted (the report is still written)";
+  5 verification failed   6 an agent was lost, or is none that this program can work with   99 an objective was missed
+  130 interrupted (the report is still written)";
 
 const ABOUT_SUB: &str = "\
 Subscribe only; latencies are measured where the payloads are those of another loadgen on this host.
@@ -568,7 +634,28 @@ const ABOUT_REPLAY: &str = "\
 Publish real events one by one, for demonstrations and for a server to have something to show.
 
 The bundled events are example payloads of a forge's webhooks. They have no times of their own, so they are published \
-at a steady rate. A publish that is refused (503) is repeated after the time that the server states.";
+at a steady rate. Commits of a repository (`--git`) come by their own times, pauses cut short. A publish that is refused (503) is repeated after the time that the server states.";
+
+const ABOUT_AGENT: &str = "\
+Drive subscribers for runs that are coordinated elsewhere (`run --agents`, and so with `sub`, `connect` and `search`).
+
+The coordinator publishes, tells all agents when events begin, and makes one report of what all have found: counts are added, \
+histograms merged, intervals added by their time, and what every subscriber got is compared with what was published. Each agent's \
+clock is compared with the coordinator's before and after the run. Times are corrected by what was found; how wrong they can \
+still be stands in the report, and a latency below that is marked. Where both read the same clock, on one host, it is exact.
+
+An agent serves one run at a time and refuses others meanwhile. Whoever reaches it can have it connect to any server, and sees \
+nothing encrypted: it is for networks that one trusts, and listens on this host only unless told --insecure. Coordinator and \
+agents must be of one version.";
+
+const AFTER_AGENT: &str = "\
+Examples:
+  loadgen agent                                                       waits on 127.0.0.1:8098
+  loadgen agent --listen 10.0.0.2:8098 --insecure                     for a coordinator on another host
+  loadgen run http://10.0.0.1:8080 -c 100k --agents 10.0.0.2:8098,10.0.0.3:8098
+
+Exit codes:
+  0 ended by a signal, or --once and the run was told   2 wrong usage   3 cannot listen, or --once and the run failed";
 
 const ABOUT_FLOOR: &str = "\
 Serve as little as fan-out can be: the kernel's sends and next to nothing else, to put beside a server.
@@ -582,9 +669,14 @@ const AFTER_REPLAY: &str = "\
 A file has one JSON object per line:
   {\"event\":\"push\",\"action\":null,\"channel\":\"repo:alice/demo\",\"kind\":\"push\",\"payload\":{…}}
 
+A commit is an event of the kind `commit`; its data has id, repository, branch, author, subject, authored_at and \
+committed_at (Unix seconds), files_changed, and the names of at most 100 of these files.
+
 Examples:
   loadgen replay http://127.0.0.1:8080                    the bundled events, 20 a second
   loadgen replay http://127.0.0.1:8080 --loop --speed 5   without end, 100 a second
+  loadgen replay http://127.0.0.1:8080 --git . --speed 1000x
+                                                          this repository's commits, a thousand times as fast
   my-exporter | loadgen replay http://127.0.0.1:8080 --file - --rate max";
 
 const ABOUT_COUNT: &str = "\

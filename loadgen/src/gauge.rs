@@ -1,5 +1,7 @@
 //! The measured part of a thread: what it used and did between two instants.
 
+use serde::{Deserialize, Serialize};
+
 use crate::machine;
 
 /// Opens at the start of the measured part and closes at its end; both on the thread that is measured.
@@ -20,7 +22,7 @@ pub(crate) struct Totals {
 }
 
 /// The measured part of one thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Measured {
     /// Its length.
     pub(crate) wall_ns: u64,

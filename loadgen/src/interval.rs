@@ -4,6 +4,8 @@
 //! interval's end it hands that over and begins anew, so that what was handed over adds up to the whole. Nobody waits for anybody
 //! # Bounds         one set of histograms per thread, and one more on its way to the recorder
 
+use serde::{Deserialize, Serialize};
+
 use crate::histogram::{DeliveryLatencies, Latency};
 use crate::machine;
 
@@ -67,7 +69,7 @@ pub(crate) struct Deliveries {
 }
 
 /// Counts of a loop of subscribers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeliveryCounts {
     /// Events delivered.
     pub(crate) events: u64,

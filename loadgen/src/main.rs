@@ -4,6 +4,7 @@
 //! a reader: requests, answers, frames and event streams are read and written by code of this program's own.
 
 mod account;
+mod agent;
 mod alarm;
 mod audit;
 mod compare;
@@ -14,11 +15,13 @@ mod counting;
 mod doctor;
 mod environment;
 mod event;
+mod files;
 mod flags;
 mod floor;
 mod foreign;
 mod gauge;
 mod histogram;
+mod history;
 mod http;
 mod interval;
 mod link;
@@ -58,8 +61,9 @@ use crate::flags::{Command, Flags, RunFlags};
 use crate::plan::{Plan, Role};
 
 fn main() -> ExitCode {
-    let flags = Flags::from_arg_matches(&flags::command().get_matches());
-    let flags = flags.unwrap_or_else(|error| error.exit());
+    let matches = flags::command().get_matches();
+    let mut flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    flags.retype(&matches);
     let stop = match stop_signals() {
         Ok(stop) => stop,
         Err(error) => return failed(EXIT_SETUP, &format!("cannot watch for signals: {error}")),
@@ -71,6 +75,10 @@ fn main() -> ExitCode {
         Command::Connect(flags) => return run_as(Role::Connect, *flags, stop),
         Command::Search(flags) => match search::Plan::new(*flags) {
             Ok(plan) => search::run(&plan, &stop),
+            Err(error) => return failed(EXIT_USAGE, &error),
+        },
+        Command::Agent(flags) => match flags.check() {
+            Ok(()) => agent::run(&flags, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
         Command::Doctor(flags) => doctor::run(&flags),
@@ -92,12 +100,12 @@ fn main() -> ExitCode {
         Command::Compare(flags) => compare::run(&flags),
         Command::Floor(flags) => floor::run(&flags, &stop),
     };
-    result.unwrap_or_else(|error| failed(EXIT_SETUP, &format!("{error:#}")))
+    result.unwrap_or_else(|error| gave_up(&error))
 }
 
 fn run_as(role: Role, flags: RunFlags, stop: Arc<AtomicBool>) -> ExitCode {
     match Plan::of(role, flags) {
-        Ok(plan) => run::run(plan, stop).unwrap_or_else(|error| failed(EXIT_SETUP, &format!("{error:#}"))),
+        Ok(plan) => run::run(plan, stop).unwrap_or_else(|error| gave_up(&error)),
         Err(error) => failed(EXIT_USAGE, &error),
     }
 }
@@ -112,6 +120,12 @@ fn stop_signals() -> std::io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// What cannot be done has its own exit code where it was an agent's doing.
+fn gave_up(error: &anyhow::Error) -> ExitCode {
+    let code = if error.is::<agent::Lost>() { EXIT_AGENT } else { EXIT_SETUP };
+    failed(code, &format!("{error:#}"))
+}
+
 fn failed(code: u8, reason: &str) -> ExitCode {
     eprintln!("loadgen: {reason}");
     ExitCode::from(code)
@@ -119,4 +133,5 @@ fn failed(code: u8, reason: &str) -> ExitCode {
 
 const EXIT_USAGE: u8 = 2;
 const EXIT_SETUP: u8 = 3;
+const EXIT_AGENT: u8 = 6;
 const EXIT_INTERRUPTED: i32 = 130;

@@ -2,7 +2,11 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
+use crate::agent::wording::Wording;
 use crate::cost::Source;
+use crate::files::Files;
 use crate::flags::{CHANNEL_DEFAULT, RunFlags};
 use crate::foreign::{Foreign, Replacements};
 use crate::load::arrival::Arrival;
@@ -19,7 +23,8 @@ use crate::target::Target;
 use crate::tls::Trust;
 
 /// What of a run is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// All of it.
     Whole,
@@ -106,8 +111,12 @@ pub(crate) struct Plan {
     pub(crate) storm_after_ns: Option<u64>,
     /// Where the server's cost is told.
     pub(crate) source: Source,
-    /// Loops of subscribers.
+    /// Loops of subscribers, those of all agents together if there are any.
     pub(crate) threads: u32,
+    /// Where the agents listen that drive the subscribers, if this process does not.
+    pub(crate) agents: Vec<String>,
+    /// What agents make the same plan of; nothing where there are none.
+    pub(crate) wording: Wording,
     /// What is checked.
     pub(crate) verify: Verify,
     /// What must be reached.
@@ -136,14 +145,22 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub(crate) fn of(role: Role, flags: RunFlags) -> Result<Plan, String> {
-        if role == Role::Publish && 0 < flags.connections {
-            return Err("pub has no subscribers, so leave --connections out".to_owned());
+        let wording = if flags.agents.is_empty() { Wording::default() } else { Wording::of(&flags)? };
+        Ok(Plan { wording, ..Plan::of_files(role, flags, &Files::Here)? })
+    }
+
+    /// Checks what was typed, here or elsewhere, as the files are in `files`.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub(crate) fn of_files(role: Role, flags: RunFlags, files: &Files) -> Result<Plan, String> {
+        if role == Role::Publish && (0 < flags.connections || !flags.agents.is_empty()) {
+            return Err("pub has no subscribers, so leave --connections and --agents out".to_owned());
         }
         let hold = flags.hold || matches!(role, Role::Subscribe | Role::Connect);
-        let mut target = flags.target.target()?;
+        let mut target = flags.target.target_of(files)?;
         if let Some(path) = &flags.subscriber_tokens {
-            let text =
-                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text = files.read(path)?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             let tokens = target.set_subscriber_tokens(lines.map(str::to_owned).collect());
             tokens.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -159,6 +176,10 @@ impl Plan {
         within("outstanding", flags.outstanding.into(), 1, OUTSTANDING_MAX)?;
         within("batch", flags.batch.into(), 1, BATCH_MAX)?;
         within("threads", flags.threads.into(), 1, THREADS_MAX)?;
+        if AGENTS_MAX < flags.agents.len() {
+            return Err(format!("--agents names {}, and {AGENTS_MAX} are the most", flags.agents.len()));
+        }
+        let threads = flags.threads * flags.agents.len().max(1) as u32;
         let slow = flags.slow.share.of(flags.connections);
         let storm = flags.reconnect.map_or(0, |storm| storm.share.of(flags.connections));
         within("slow", slow.into(), 0, flags.connections.into())?;
@@ -194,7 +215,7 @@ impl Plan {
             }
         };
         let pace = Pace::new(&flags)?;
-        let foreign = foreign(&flags)?;
+        let foreign = foreign(&flags, files)?;
         let channel_name = |number: u32| match &foreign {
             Some(foreign) if flags.channel == CHANNEL_DEFAULT => foreign.channel_name(number),
             _ => flags.channel.replace("{i}", &number.to_string()),
@@ -203,7 +224,7 @@ impl Plan {
         if flags.source_ip.is_some() && target.address.is_ipv6() {
             return Err("--source-ip takes IPv4 addresses, but the target's is IPv6".to_owned());
         }
-        let seats = seats(&flags, slow, storm);
+        let seats = seats(&flags, threads, slow, storm);
         Ok(Plan {
             role,
             source: source(&flags)?,
@@ -235,7 +256,9 @@ impl Plan {
             churn_rate,
             turnover_rate,
             storm_after_ns: flags.reconnect.map(|storm| storm.after_ns),
-            threads: flags.threads,
+            threads,
+            agents: flags.agents,
+            wording: Wording::default(),
             verify: flags.verify,
             objectives: flags.objectives,
             patience_ns: flags.slo_abort_after.map(|patience| patience.ns),
@@ -281,6 +304,24 @@ impl Plan {
             .saturating_mul(u64::from(self.publishers))
             .saturating_add(u64::from(publisher))
             .saturating_add(1)
+    }
+
+    /// The loops that the agent in this place drives: they are dealt out in turn, so that each agent gets its share of whatever
+    /// is shared out among loops.
+    pub(crate) fn loops_of(&self, place: u32) -> impl Iterator<Item = u32> + use<> {
+        (place..self.threads).step_by(self.agents.len().max(1))
+    }
+
+    /// How many connections of the plan are those of the agent in this place, or of this process if there is none.
+    pub(crate) fn connections_of(&self, place: Option<u32>) -> u64 {
+        let agents = self.agents.len().max(1) as u32;
+        let subscribers =
+            |place: u32| self.seats.iter().filter(|seat| seat.thread % agents == place).count() as u64;
+        match place {
+            None if self.agents.is_empty() => self.seats.len() as u64 + u64::from(self.publishers),
+            Some(place) => subscribers(place),
+            None => self.publishers.into(),
+        }
     }
 
     /// The channels that a subscriber takes.
@@ -364,7 +405,7 @@ pub(crate) struct Seat {
 
 /// Shares transports, channels and threads out so that none of them go in step: every channel and every thread
 /// gets its part of each transport.
-fn seats(flags: &RunFlags, slow: u32, storm: u32) -> Vec<Seat> {
+fn seats(flags: &RunFlags, threads: u32, slow: u32, storm: u32) -> Vec<Seat> {
     let mut ordinals = [0; 2];
     (0..flags.connections)
         .map(|id| {
@@ -373,7 +414,7 @@ fn seats(flags: &RunFlags, slow: u32, storm: u32) -> Vec<Seat> {
             ordinals[transport as usize] += 1;
             Seat {
                 id,
-                thread: ordinal % flags.threads,
+                thread: ordinal % threads,
                 transport,
                 channel: (u64::from(ordinal) * u64::from(flags.subs_per_conn) % u64::from(flags.channels))
                     as u32,
@@ -403,7 +444,7 @@ fn receivers(seats: &[Seat], subscriptions: u32, channels: usize) -> Vec<u32> {
 }
 
 /// Finds the profile, and refuses what only we can do.
-fn foreign(flags: &RunFlags) -> Result<Option<Foreign>, String> {
+fn foreign(flags: &RunFlags, files: &Files) -> Result<Option<Foreign>, String> {
     let replacements = Replacements {
         subscribe_path: flags.subscribe_path.clone(),
         subscribe_send: flags.subscribe_send.clone(),
@@ -412,7 +453,7 @@ fn foreign(flags: &RunFlags) -> Result<Option<Foreign>, String> {
         publish_body: flags.publish_body.clone(),
         publish_headers: flags.publish_headers.clone(),
     };
-    let Some(foreign) = Foreign::find(&flags.protocol, &replacements)? else { return Ok(None) };
+    let Some(foreign) = Foreign::find(&flags.protocol, &replacements, files)? else { return Ok(None) };
     let name = foreign.name();
     let needs_cursor = flags.resume_churn.is_some() || flags.reconnect.is_some();
     let refused = [
@@ -477,6 +518,8 @@ const PUBLISHERS_MAX: u64 = 10_000;
 const OUTSTANDING_MAX: u64 = 16_384;
 const BATCH_MAX: u64 = 1_000;
 const THREADS_MAX: u64 = 256;
+/// Each has a connection and two threads of the coordinator's.
+const AGENTS_MAX: usize = 64;
 const CHANNELS_MAX: u32 = 1_000_000;
 /// A server's events are at most 1 MiB.
 const DATA_BYTES_MAX: usize = 1024 * 1024;

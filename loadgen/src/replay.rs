@@ -1,4 +1,4 @@
-//! `loadgen replay`: real events, one by one, at a steady rate.
+//! `loadgen replay`: real events, one by one, at a steady rate or by the times that they have.
 //!
 //! # Contract       every event is published once: a refused one is sent again after the time the server states, and one
 //! whose answer is lost is sent again under the same `event_id`, which the server knows again
@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::corpus::{self, Specimen};
 use crate::flags::ReplayFlags;
+use crate::history::History;
 use crate::http;
 use crate::machine::{NS_PER_SECOND, now_ns};
 use crate::options::Rate;
@@ -27,11 +28,40 @@ use crate::tls::ReadWrite;
 #[derive(Debug)]
 pub(crate) struct Plan {
     target: Target,
-    /// Time between events; 0 is as fast as answers come.
-    interval_ns: f64,
+    pace: Pace,
     endless: bool,
     limit: u64,
-    file: Option<PathBuf>,
+    source: Source,
+}
+
+/// Where events come from.
+#[derive(Clone, Debug)]
+enum Source {
+    Bundled,
+    File(PathBuf),
+    Repository(PathBuf),
+}
+
+/// When events are due.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// So long after one another; 0 is as fast as answers come.
+    Steady { interval_ns: f64 },
+    /// As they were, so many times as fast, but without longer pauses than this.
+    Own { speed: f64, pause_ns_max: f64 },
+}
+
+impl Pace {
+    /// The time between two events, the times of which are so many seconds apart.
+    fn pause_ns(self, seconds: i64) -> f64 {
+        match self {
+            Pace::Steady { interval_ns } => interval_ns,
+            Pace::Own { speed, pause_ns_max } => {
+                // Clocks of those who commit go backwards now and then.
+                (seconds.max(0) as f64 / speed * NS_PER_SECOND as f64).min(pause_ns_max)
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -46,15 +76,26 @@ impl Plan {
         if flags.endless && flags.file.as_deref().is_some_and(is_stdin) {
             return Err("--loop cannot begin standard input again".to_owned());
         }
+        let rate = match (flags.rate, &flags.git) {
+            (None, Some(_)) => None,
+            (rate, _) => Some(rate.unwrap_or(Rate::PerSecond(RATE_DEFAULT))),
+        };
         Ok(Plan {
             target: flags.target.target()?,
-            interval_ns: match flags.rate {
-                Rate::PerSecond(rate) => NS_PER_SECOND as f64 / rate / flags.speed,
-                Rate::Saturation => 0.0,
+            pace: match rate {
+                Some(Rate::PerSecond(rate)) => {
+                    Pace::Steady { interval_ns: NS_PER_SECOND as f64 / rate / flags.speed }
+                }
+                Some(Rate::Saturation) => Pace::Steady { interval_ns: 0.0 },
+                None => Pace::Own { speed: flags.speed, pause_ns_max: flags.pause_max.ns as f64 },
             },
             endless: flags.endless,
             limit: flags.limit.unwrap_or(u64::MAX),
-            file: flags.file,
+            source: match (flags.file, flags.git) {
+                (Some(file), _) => Source::File(file),
+                (None, Some(repository)) => Source::Repository(repository),
+                (None, None) => Source::Bundled,
+            },
         })
     }
 }
@@ -68,7 +109,7 @@ pub(crate) fn run(plan: Plan, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
         client: Client::connect(plan.target.clone())?,
         tally: Tally::default(),
         name: scatter(now_ns() ^ u64::from(std::process::id())),
-        start_ns: now_ns(),
+        due_ns: now_ns() as f64,
         terminal: io::stderr().is_terminal(),
         plan,
         stop,
@@ -88,7 +129,8 @@ struct Replay<'a> {
     tally: Tally,
     /// Tells the event ids of several replays apart.
     name: u64,
-    start_ns: u64,
+    /// When the next event is due, to fractions of a nanosecond, which add up.
+    due_ns: f64,
     terminal: bool,
     stop: &'a AtomicBool,
 }
@@ -106,18 +148,28 @@ impl Replay<'_> {
     fn replay_all(&mut self) -> anyhow::Result<()> {
         loop {
             let published = self.tally.published;
-            match self.plan.file.clone() {
-                None => {
+            match self.plan.source.clone() {
+                Source::Bundled => {
                     for specimen in corpus::bundled()? {
-                        if !self.replay(&specimen)? {
+                        if !self.replay(&specimen, 0)? {
                             return Ok(());
                         }
                     }
                 }
-                Some(path) => {
+                Source::Repository(path) => {
+                    let mut history = History::open(&path, self.name)?;
+                    let mut before: Option<i64> = None;
+                    while let Some(commit) = history.next_commit()? {
+                        let before = before.replace(commit.committed_at).unwrap_or(commit.committed_at);
+                        if !self.replay(&commit.specimen, commit.committed_at.saturating_sub(before))? {
+                            return Ok(());
+                        }
+                    }
+                }
+                Source::File(path) => {
                     let mut lines = LineReader::open(&path)?;
                     while let Some(specimen) = lines.next_specimen()? {
-                        if !self.replay(&specimen)? {
+                        if !self.replay(&specimen, 0)? {
                             return Ok(());
                         }
                     }
@@ -132,13 +184,15 @@ impl Replay<'_> {
         }
     }
 
-    /// Publishes one event when it is due; `false` when the replay is over.
-    fn replay(&mut self, specimen: &Specimen) -> anyhow::Result<bool> {
+    /// Publishes one event when it is due, which came so many seconds after the one before; `false` when the replay is over.
+    fn replay(&mut self, specimen: &Specimen, seconds: i64) -> anyhow::Result<bool> {
         if self.plan.limit <= self.tally.published {
             return Ok(false);
         }
-        let due_ns = self.start_ns + (self.tally.published as f64 * self.plan.interval_ns) as u64;
-        if !self.sleep_until(due_ns) {
+        if 0 < self.tally.published {
+            self.due_ns += self.plan.pace.pause_ns(seconds);
+        }
+        if !self.sleep_until(self.due_ns as u64) {
             return Ok(false);
         }
         let event = Outgoing {
@@ -335,6 +389,8 @@ fn is_stdin(path: &std::path::Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// Events a second, unless they have times of their own.
+const RATE_DEFAULT: f64 = 20.0;
 const EXIT_INTERRUPTED: u8 = 130;
 /// Without a terminal a line is printed after so many events.
 const PROGRESS_EVENTS: u64 = 100;
@@ -344,3 +400,22 @@ const RECONNECT_NS: u64 = NS_PER_SECOND / 10;
 const SLEEP_NS_MAX: u64 = NS_PER_SECOND / 10;
 /// A server takes events of 1 MiB, and a payload may be written with much white space.
 const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_their_own_are_scaled_and_long_pauses_cut_short() {
+        let own = Pace::Own { speed: 10.0, pause_ns_max: 2e9 };
+        let check = |pace: Pace, seconds: i64, expected: f64| {
+            assert_eq!(pace.pause_ns(seconds), expected, "{seconds}")
+        };
+        check(own, 5, 5e8);
+        check(own, 0, 0.0);
+        check(own, 86_400, 2e9);
+        check(own, -300, 0.0);
+        check(own, i64::MAX, 2e9);
+        check(Pace::Steady { interval_ns: 7.5 }, 86_400, 7.5);
+    }
+}

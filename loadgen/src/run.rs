@@ -1,5 +1,6 @@
 //! `loadgen run` from connecting to the report.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use crate::agent::remote;
 use crate::audit::Audit;
-use crate::control::{Command, Report as ThreadReport, Shared};
+use crate::control::{Command, Progress, Report as ThreadReport, Shared};
 use crate::cost::{Costs, Reading};
 use crate::counting::request;
 use crate::interval::{Note, Phase};
@@ -22,6 +24,7 @@ use crate::payload::scatter;
 use crate::plan::{EVENTS_MAX, Plan, Role};
 use crate::publishing::{self, Published};
 use crate::record::{Fate, Record};
+use crate::report::agents::AgentFigures;
 use crate::report::{Material, Report};
 use crate::worker::{self, Findings};
 
@@ -47,14 +50,48 @@ pub(crate) fn measure(plan: Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<Opti
 }
 
 fn measure_plan(plan: &Arc<Plan>, stop: &Arc<AtomicBool>) -> anyhow::Result<Option<Report>> {
-    check_descriptors(plan)?;
-    let mut run = Run::new(Arc::clone(plan), Arc::clone(stop))?;
+    check_descriptors(plan, None)?;
+    let mut run = match Run::new(Arc::clone(plan), Arc::clone(stop)) {
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(None),
+        run => run?,
+    };
     let report = run.drive();
     let interrupted = run.stop.load(Ordering::Relaxed) && !run.is_called_off;
     run.close();
     match report {
         Err(_) if interrupted => Ok(None),
         report => report.map(Some),
+    }
+}
+
+/// Loops of subscribers, as the run commands them.
+enum Handle {
+    /// One of this process.
+    Loop(worker::Handle),
+    /// Those of an agent.
+    Agent(remote::Handle),
+}
+
+impl Handle {
+    fn send(&self, command: Command) {
+        match self {
+            Handle::Loop(handle) => handle.send(command),
+            Handle::Agent(handle) => handle.send(command),
+        }
+    }
+
+    fn progress(&self) -> &Arc<Progress> {
+        match self {
+            Handle::Loop(handle) => &handle.progress,
+            Handle::Agent(handle) => &handle.progress,
+        }
+    }
+
+    fn join(self) {
+        match self {
+            Handle::Loop(handle) => handle.join(),
+            Handle::Agent(handle) => handle.join(),
+        }
     }
 }
 
@@ -65,7 +102,9 @@ struct Run {
     shared: Arc<Shared>,
     reports: Receiver<ThreadReport>,
     sender: crossbeam_channel::Sender<ThreadReport>,
-    loops: Vec<worker::Handle>,
+    loops: Vec<Handle>,
+    /// What agents did, by their place.
+    agents: BTreeMap<u32, AgentFigures>,
     publishing: Option<publishing::Handle>,
     recorder: Recorder,
     /// Whether the run was called off, since an objective was missed for too long.
@@ -81,11 +120,17 @@ impl Run {
         let number = scatter(now_ns() ^ u64::from(std::process::id())) >> 16;
         let (notes, told) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared::new(plan.outputs.interval.ns, notes));
-        let loops = (0..plan.threads)
-            .map(|thread| worker::spawn(&plan, thread, number, &shared, sender.clone()))
-            .collect::<io::Result<Vec<_>>>()
-            .context("starting the loops")?;
-        let progress = loops.iter().map(|handle| Arc::clone(&handle.progress)).collect();
+        let loops = if plan.agents.is_empty() {
+            let spawn =
+                |thread| worker::spawn(&plan, thread, number, &shared, sender.clone()).map(Handle::Loop);
+            (0..plan.threads).map(spawn).collect::<io::Result<Vec<_>>>()
+        } else {
+            let ready = remote::summon(&plan, number, &stop)?;
+            let go = |ready: remote::Ready| ready.go(&plan, &shared, sender.clone()).map(Handle::Agent);
+            ready.into_iter().map(go).collect()
+        };
+        let loops = loops.context("starting the loops")?;
+        let progress = loops.iter().map(|handle| Arc::clone(handle.progress())).collect();
         let recorder = Recorder::spawn(&plan, &shared, progress, told, plan.outputs.show())
             .context("starting the recorder")?;
         Ok(Run {
@@ -96,6 +141,7 @@ impl Run {
             reports,
             sender,
             loops,
+            agents: BTreeMap::new(),
             publishing: None,
             recorder,
             is_called_off: false,
@@ -155,6 +201,7 @@ impl Run {
             is_called_off: self.is_called_off,
             costs,
             resident_bytes,
+            agents: std::mem::take(&mut self.agents).into_values().collect(),
             notes,
         }))
     }
@@ -194,7 +241,7 @@ impl Run {
     /// Takes the first or the second reading of what the measured part costs.
     fn read_costs(&mut self) -> anyhow::Result<()> {
         let delivered =
-            self.loops.iter().map(|handle| handle.progress.delivered.load(Ordering::Relaxed)).sum();
+            self.loops.iter().map(|handle| handle.progress().delivered.load(Ordering::Relaxed)).sum();
         let reading = self.plan.source.read(delivered).context("reading what the server has used")?;
         self.readings = Some((self.readings.map_or(reading, |(start, _)| start), reading));
         Ok(())
@@ -207,11 +254,13 @@ impl Run {
         let to_ns = from_ns + self.plan.duration_ns;
         self.shared.measured_to_ns.store(to_ns, Ordering::Relaxed);
         self.shared.note(Note::Phase(Phase::Measuring { from_ns }));
-        self.tell_loops(&Command::Begin { measured_from_ns: from_ns });
+        self.tell_loops(&Command::Begin { start_ns: from_ns, measured_from_ns: from_ns });
         while now_ns() < to_ns && !self.stop.load(Ordering::Relaxed) {
             let left = Duration::from_nanos(to_ns.saturating_sub(now_ns())).min(TICK);
-            // Loops have nothing to report now; a failure shows in the findings.
-            let _ = self.reports.recv_timeout(left);
+            // Loops have nothing to report now, and a failure of one of them shows in the findings. An agent's does not.
+            if let Ok(ThreadReport::Lost(lost)) = self.reports.recv_timeout(left) {
+                return Err(lost.into());
+            }
         }
         self.read_costs()?;
         Ok(from_ns)
@@ -225,13 +274,15 @@ impl Run {
         match self.reports.recv() {
             Ok(ThreadReport::Ready) => {}
             Ok(ThreadReport::Failed(reason)) => anyhow::bail!(reason),
+            Ok(ThreadReport::Lost(lost)) => return Err(lost.into()),
             other => anyhow::bail!("the publishers could not start: {other:?}"),
         }
-        let start_ns = now_ns() + START_DELAY_NS;
+        let start_ns =
+            now_ns() + if self.plan.agents.is_empty() { START_DELAY_NS } else { AGENTS_START_DELAY_NS };
         let measured_from_ns = start_ns.saturating_add(self.plan.warmup_ns);
         self.shared.note(Note::Phase(Phase::Measuring { from_ns: measured_from_ns }));
         // The loops must know first: a subscription confirmed from here on cannot pass over anything.
-        self.loops.iter().for_each(|handle| handle.send(Command::Begin { measured_from_ns }));
+        self.loops.iter().for_each(|handle| handle.send(Command::Begin { start_ns, measured_from_ns }));
         publishing.begin(start_ns);
         let plan = Arc::clone(&self.plan);
         let rate = if let Rate::PerSecond(rate) = plan.rate { rate } else { 0.0 };
@@ -258,7 +309,7 @@ impl Run {
                 }
                 _ => {}
             }
-            if watch.as_mut().is_some_and(|watch| watch.is_due(now_ns(), self.loops.len())) {
+            if watch.as_mut().is_some_and(|watch| watch.is_due(now_ns(), self.plan.threads as usize)) {
                 self.tell_loops(&Command::Sample);
             }
         }
@@ -288,11 +339,12 @@ impl Run {
     fn stop(&mut self) -> anyhow::Result<Vec<Findings>> {
         self.tell_loops(&Command::Stop);
         let mut findings = Vec::new();
-        while findings.len() < self.loops.len() {
-            if let ThreadReport::Done(one) =
-                self.reports.recv().context("a loop ended without its findings")?
-            {
-                findings.push(*one);
+        while findings.len() < self.plan.threads as usize {
+            match self.reports.recv().context("a loop ended without its findings")? {
+                ThreadReport::Done(one) => findings.push(*one),
+                ThreadReport::Left(place, figures) => drop(self.agents.insert(place, *figures)),
+                ThreadReport::Lost(lost) => return Err(lost.into()),
+                _ => {}
             }
         }
         Ok(findings)
@@ -302,7 +354,7 @@ impl Run {
     fn close(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.tell_loops(&Command::Stop);
-        self.loops.drain(..).for_each(worker::Handle::join);
+        self.loops.drain(..).for_each(Handle::join);
         if let Some(publishing) = self.publishing.take() {
             publishing.join();
         }
@@ -321,7 +373,7 @@ impl Run {
         counts: impl Fn(&ThreadReport) -> bool,
     ) -> anyhow::Result<bool> {
         let mut count = 0;
-        while count < self.loops.len() {
+        while count < self.plan.threads as usize {
             if deadline_ns <= now_ns() {
                 return Ok(false);
             }
@@ -341,6 +393,7 @@ impl Run {
         let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns())).min(TICK);
         match self.reports.recv_timeout(left) {
             Ok(ThreadReport::Failed(reason)) => anyhow::bail!(reason),
+            Ok(ThreadReport::Lost(lost)) => Err(lost.into()),
             Ok(report) => Ok(Some(report)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("all threads of the run have ended"),
@@ -348,10 +401,13 @@ impl Run {
     }
 }
 
-/// Each connection is a descriptor, and a few belong to the program.
-fn check_descriptors(plan: &Plan) -> anyhow::Result<()> {
+/// Each connection is a descriptor, and a few belong to the program: the agent in this place, or the run's own process.
+///
+/// # Errors
+/// The limit is lower than what the plan needs.
+pub(crate) fn check_descriptors(plan: &Plan, place: Option<u32>) -> anyhow::Result<()> {
     let limit = machine::raise_descriptor_limit().context("raising the limit of open descriptors")?;
-    let needed = plan.seats.len() as u64 + u64::from(plan.publishers) + DESCRIPTORS_RESERVED;
+    let needed = plan.connections_of(place) + DESCRIPTORS_RESERVED;
     if limit < needed {
         anyhow::bail!(
             "{needed} descriptors are needed, but the hard limit RLIMIT_NOFILE is {limit} (see `ulimit -Hn`)"
@@ -362,6 +418,8 @@ fn check_descriptors(plan: &Plan) -> anyhow::Result<()> {
 
 /// Lets every loop hear of the beginning before the first event is due.
 const START_DELAY_NS: u64 = NS_PER_SECOND / 20;
+/// The same for agents, whom it takes a network to tell; one that hears of the beginning too late says so.
+const AGENTS_START_DELAY_NS: u64 = NS_PER_SECOND / 2;
 const AFTERMATH_NS: u64 = NS_PER_SECOND / 10;
 const EXIT_INTERRUPTED: u8 = 130;
 const TICK: Duration = Duration::from_millis(200);

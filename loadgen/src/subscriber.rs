@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::account::{Account, Gap, THINNED};
 use crate::event::{Notice, Stamp, event_sequence, leading_number};
 use crate::foreign::body;
@@ -40,10 +42,12 @@ pub(crate) struct Company {
     pub(crate) publishing: bool,
     /// Events due from here on are measured.
     pub(crate) measured_from_ns: u64,
+    /// How much this clock is ahead of the publishers'.
+    pub(crate) offset_ns: i64,
 }
 
 /// Counts of one loop.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     /// Events of this run or others delivered.
     pub(crate) delivered: u64,
@@ -474,16 +478,17 @@ impl Subscriber {
                 self.account.misrouted(sequence, name);
             }
             Ok(sight) => {
+                let intended_ns = sight.intended_ns.saturating_add_signed(company.offset_ns);
+                let sent_ns = sight.sent_ns.saturating_add_signed(company.offset_ns);
                 self.account.event(sequence, sight.previous, sight.first);
                 let counts_from_ns = company.measured_from_ns.max(self.live_from_ns);
-                if counts_from_ns <= sight.intended_ns && !self.seat.slow {
+                if counts_from_ns <= intended_ns && !self.seat.slow {
                     let latencies = &mut company.latencies;
-                    latencies.end_to_end[self.transport as usize]
-                        .record(now_ns.saturating_sub(sight.intended_ns));
+                    latencies.end_to_end[self.transport as usize].record(now_ns.saturating_sub(intended_ns));
                     if let Some(sample) = &mut company.sample {
-                        sample.record(now_ns.saturating_sub(sight.intended_ns));
+                        sample.record(now_ns.saturating_sub(intended_ns));
                     }
-                    latencies.service.record(now_ns.saturating_sub(sight.sent_ns));
+                    latencies.service.record(now_ns.saturating_sub(sent_ns));
                     company.witness.note_receipt(sequence, now_ns);
                 }
             }
@@ -503,9 +508,11 @@ impl Subscriber {
     /// Measures somebody else's event, if it says when it was due and that was not long ago: then it is one of this host.
     fn measure_others(&self, stamp: &Stamp, now_ns: u64, company: &mut Company) {
         let from_ns = company.measured_from_ns.max(self.live_from_ns).max(now_ns.saturating_sub(AGE_NS_MAX));
-        if (from_ns..=now_ns).contains(&stamp.intended_ns) && !self.seat.slow {
-            company.latencies.end_to_end[self.transport as usize].record(now_ns - stamp.intended_ns);
-            company.latencies.service.record(now_ns.saturating_sub(stamp.sent_ns));
+        let intended_ns = stamp.intended_ns.saturating_add_signed(company.offset_ns);
+        let sent_ns = stamp.sent_ns.saturating_add_signed(company.offset_ns);
+        if (from_ns..=now_ns).contains(&intended_ns) && !self.seat.slow {
+            company.latencies.end_to_end[self.transport as usize].record(now_ns - intended_ns);
+            company.latencies.service.record(now_ns.saturating_sub(sent_ns));
         }
     }
 
@@ -617,6 +624,7 @@ mod tests {
             latencies: DeliveryLatencies::new(),
             sample: None,
             tally: Tally::default(),
+            offset_ns: 0,
             epoch: None,
             publishing: false,
             measured_from_ns: 0,

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -16,6 +16,8 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
 };
 
+use crate::files::Files;
+
 /// Whose certificates are good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -23,6 +25,8 @@ pub(crate) enum Trust {
     System,
     /// Those that stand in this file, or are signed by one of them.
     File(PathBuf),
+    /// The same of a file that another machine has sent.
+    Text(String),
     /// All, so that nobody knows who the server is.
     Anybody,
 }
@@ -52,7 +56,12 @@ impl Tls {
                 builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
             }
             Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
-            Trust::File(path) => builder.with_root_certificates(roots_of(path)?).with_no_client_auth(),
+            Trust::File(path) => {
+                let text = Files::Here.read(path)?;
+                let roots = roots_of(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+            Trust::Text(text) => builder.with_root_certificates(roots_of(text)?).with_no_client_auth(),
         };
         Ok(Tls { config: Arc::new(config), name })
     }
@@ -97,14 +106,13 @@ fn system_roots() -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, String> {
-    let wrong = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+fn roots_of(text: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        roots.add(certificate).map_err(|error| wrong(&error))?;
+    for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
     }
-    if roots.is_empty() { Err(wrong(&"there are no certificates in it")) } else { Ok(roots) }
+    if roots.is_empty() { Err("there are no certificates in it".to_owned()) } else { Ok(roots) }
 }
 
 /// One connection's encryption.

@@ -10,6 +10,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Event, Stamp};
 use crate::options::Transport;
 use crate::plan::EVENTS_MAX;
@@ -82,6 +84,22 @@ impl Entry {
     }
 }
 
+/// An event that was seen, on its way to another process: sequence number, identity, channel, first and last receipt, length and
+/// check sum of its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen(u64, u64, u32, u64, u64, u32, u32);
+
+impl Seen {
+    /// Tells its receipts by another clock.
+    pub(crate) fn move_receipts(&mut self, other_ns: impl Fn(u64) -> u64) {
+        // No receipt is none by any clock.
+        [&mut self.3, &mut self.4]
+            .into_iter()
+            .filter(|ns| **ns != 0)
+            .for_each(|ns| *ns = other_ns(*ns).max(1));
+    }
+}
+
 /// One delivery, as far as it is understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
@@ -119,6 +137,54 @@ impl Witness {
             newest_of_channel: vec![0; channels.len()],
             holes: vec![Hole::default(); channels.len()],
         }
+    }
+
+    /// Knows nothing yet of what another process has seen; it is told, and looks at no delivery itself.
+    pub(crate) fn retold(channels: &[String]) -> Witness {
+        Witness {
+            // It compares the run of no stamp.
+            run: 0,
+            channels: HashMap::new(),
+            chunks: VecDeque::new(),
+            first_chunk: 0,
+            recent: Vec::new(),
+            newest_of_channel: vec![0; channels.len()],
+            holes: Vec::new(),
+        }
+    }
+
+    /// All events seen, ascending, for another process.
+    pub(crate) fn tell(&self) -> impl Iterator<Item = Seen> {
+        self.entries().map(|(sequence, entry)| {
+            let Entry { identity, first_ns, last_ns, data_bytes, data_crc, .. } = *entry;
+            Seen(sequence, identity, entry.channel(), first_ns, last_ns, data_bytes, data_crc)
+        })
+    }
+
+    /// Takes an event that another process has seen.
+    ///
+    /// # Errors
+    /// It cannot be, or was told before.
+    pub(crate) fn retell(&mut self, seen: Seen) -> Result<(), String> {
+        let Seen(sequence, identity, channel, first_ns, last_ns, data_bytes, data_crc) = seen;
+        if self.entry(sequence).is_some() {
+            return Err(format!("event {sequence} twice"));
+        }
+        let is_sound =
+            identity != 0 && first_ns <= last_ns && (channel as usize) < self.newest_of_channel.len();
+        let place = if is_sound { self.place(sequence) } else { None };
+        let place = place.ok_or_else(|| format!("event {sequence} as it cannot be"))?;
+        let channel_and_checks = channel << 2;
+        *place = Entry {
+            identity,
+            first_ns,
+            last_ns,
+            data_bytes,
+            data_crc,
+            channel_and_checks,
+            ..Entry::default()
+        };
+        Ok(())
     }
 
     /// The number of the run whose events it knows.

@@ -30,6 +30,8 @@ use crate::witness::Witness;
 /// What a loop found out.
 #[derive(Debug)]
 pub(crate) struct Findings {
+    /// The loop's number.
+    pub(crate) thread: u32,
     /// What was seen.
     pub(crate) witness: Witness,
     /// What each subscriber received.
@@ -202,6 +204,7 @@ enum Stage {
 impl Worker {
     fn new(plan: Arc<Plan>, thread: u32, run: u64, wiring: Wiring) -> Worker {
         let Wiring { shared, progress, poll, inbox, reports } = wiring;
+        let offset_ns = shared.offset_ns;
         let seats = plan.seats.iter().filter(|seat| seat.thread == thread);
         let connections: Vec<_> = seats.map(|seat| Connection::new(*seat)).collect();
         let plan_samples = plan.patience_ns.is_some();
@@ -252,6 +255,7 @@ impl Worker {
                 epoch: None,
                 publishing: false,
                 measured_from_ns: u64::MAX,
+                offset_ns,
             },
         }
     }
@@ -323,7 +327,7 @@ impl Worker {
     fn control(&mut self, now_ns: u64) -> bool {
         while let Ok(command) = self.inbox.try_recv() {
             match command {
-                Command::Begin { measured_from_ns } => {
+                Command::Begin { measured_from_ns, .. } => {
                     self.company.publishing = true;
                     self.company.measured_from_ns = measured_from_ns;
                     self.churns.iter_mut().for_each(|churn| churn.began_ns = now_ns);
@@ -693,6 +697,7 @@ impl Worker {
         }
         let accounts = self.connections.into_iter().map(|connection| connection.subscriber.into_account());
         Findings {
+            thread: self.thread,
             accounts: accounts.collect(),
             witness: self.company.witness,
             latencies: self.latencies,

@@ -10,6 +10,7 @@ pub(crate) mod chunks;
 use std::path::Path;
 
 use crate::counting::request;
+use crate::files::Files;
 use crate::options::Transport;
 use crate::side_by_side::profile::{Profile, Request};
 
@@ -42,12 +43,19 @@ impl Foreign {
     ///
     /// # Errors
     /// There is no such profile, or the result is none.
-    pub(crate) fn find(name: &str, replacements: &Replacements) -> Result<Option<Foreign>, String> {
+    pub(crate) fn find(
+        name: &str,
+        replacements: &Replacements,
+        files: &Files,
+    ) -> Result<Option<Foreign>, String> {
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
         let mut profile = match built_in {
             _ if name == "fanfare" => return Ok(None),
             Some((_, text)) => Profile::parse(text)?,
-            None if name.contains('/') || name.ends_with(".json") => Profile::load(name, Path::new("."))?,
+            None if name.contains('/') || name.ends_with(".json") => match files {
+                Files::Here => Profile::load(name, Path::new("."))?,
+                Files::Sent(_) => Profile::parse(&files.read(Path::new(name))?)?,
+            },
             None => {
                 let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
                 return Err(format!(
@@ -214,7 +222,7 @@ mod tests {
     use super::*;
 
     fn found(name: &str, replacements: &Replacements) -> Foreign {
-        Foreign::find(name, replacements).expect("a profile").expect("a foreign one")
+        Foreign::find(name, replacements, &Files::Here).expect("a profile").expect("a foreign one")
     }
 
     #[test]
@@ -230,8 +238,8 @@ mod tests {
                 requests.iter().all(|request| request.starts_with("GET /") && request.ends_with("\r\n\r\n"))
             );
         }
-        assert!(Foreign::find("fanfare", &Replacements::default()).expect("known").is_none());
-        let error = Foreign::find("kafka", &Replacements::default()).expect_err("unknown");
+        assert!(Foreign::find("fanfare", &Replacements::default(), &Files::Here).expect("known").is_none());
+        let error = Foreign::find("kafka", &Replacements::default(), &Files::Here).expect_err("unknown");
         assert!(error.contains("nchan") && error.contains("raw-ws"), "{error}");
     }
 
@@ -258,7 +266,7 @@ mod tests {
         let expected = "POST /p/x HTTP/1.1\r\nHost: h:1\r\nUser-Agent: loadgen\r\nA: b\r\nContent-Length: 19\r\n\r\n<lg-1 000000000007>";
         assert_eq!(String::from_utf8_lossy(&out), expected);
         let wrong = Replacements { publish_body: Some("nothing".to_owned()), ..Replacements::default() };
-        assert!(Foreign::find("raw-ws", &wrong).is_err_and(|error| error.contains("{body}")));
+        assert!(Foreign::find("raw-ws", &wrong, &Files::Here).is_err_and(|error| error.contains("{body}")));
     }
 
     #[test]

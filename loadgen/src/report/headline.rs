@@ -70,7 +70,11 @@ impl Report {
 
     fn p99(&self) -> String {
         let row = self.latency_ms.iter().find(|row| row.name == END_TO_END);
-        row.map_or_else(String::new, |row| format!(", p99 {} ms", milliseconds(row.summary.p99_ms)))
+        row.map_or_else(String::new, |row| {
+            let p99_ms = row.summary.p99_ms;
+            let mark = if self.is_within_clocks(END_TO_END, p99_ms) { "~" } else { "" };
+            format!(", p99 {mark}{} ms", milliseconds(p99_ms))
+        })
     }
 
     /// What was wrong with them.

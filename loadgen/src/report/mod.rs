@@ -3,6 +3,7 @@
 //! # Contract       a report is all that is known of a run: it is saved as `result.json`, and whatever is made of it is made
 //! of that, so that a saved run can be told in every form later
 
+pub(crate) mod agents;
 mod comparison;
 mod csv;
 mod headline;
@@ -18,6 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use self::agents::AgentFigures;
 use self::objectives::Figures;
 
 use crate::audit::Audit;
@@ -68,6 +70,9 @@ pub(crate) struct Report {
     /// What the run cost, where anybody tells.
     costs: Option<Costs>,
     generator: Generator,
+    /// The processes that drove the subscribers, if it was not the one that reports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    agents: Vec<AgentFigures>,
     #[serde(default)]
     environment: Environment,
     /// Length of an interval.
@@ -211,6 +216,8 @@ pub(crate) struct Material<'a> {
     pub(crate) costs: Option<Costs>,
     /// Resident memory while all were connected.
     pub(crate) resident_bytes: Option<u64>,
+    /// What agents did.
+    pub(crate) agents: Vec<AgentFigures>,
     /// What else there is to say.
     pub(crate) notes: Vec<String>,
 }
@@ -243,7 +250,7 @@ impl Report {
         };
         let objectives = figures.judge(&plan.objectives);
         let generator = generator(findings, published, material.resident_bytes);
-        let bottlenecks = bottlenecks(plan, &generator, published, &end_to_end);
+        let bottlenecks = bottlenecks(plan, &generator, &material.agents, published, &end_to_end);
         let mut notes = material.notes;
         notes.extend(findings.iter().flat_map(|one| one.abandoned.iter().cloned()));
         notes.extend(published.iter().flat_map(|published| published.notes.iter().cloned()));
@@ -305,6 +312,7 @@ impl Report {
             objectives,
             costs: material.costs,
             generator,
+            agents: material.agents,
             environment: Environment::look(),
             interval_s,
             intervals,
@@ -561,6 +569,7 @@ fn omissions(
 fn bottlenecks(
     plan: &Plan,
     generator: &Generator,
+    agents: &[AgentFigures],
     published: Option<&Published>,
     end_to_end: &Latency,
 ) -> Vec<String> {
@@ -568,21 +577,34 @@ fn bottlenecks(
     if plan.hold && plan.role != Role::Subscribe {
         return reasons;
     }
-    for (what, share) in
-        [("a loop of subscribers", generator.cpu_share_max), ("publishing", generator.cpu_share_publishing)]
-    {
-        if CPU_SHARE_MAX < share {
+    let mut loops: Vec<(String, f64, f64)> = agents
+        .iter()
+        .map(|agent| (format!("agent {}", agent.address), agent.cpu_share_max, agent.turn_ms_max))
+        .collect();
+    let publishing = published.and_then(|published| published.measured).unwrap_or_default();
+    let (cpu_share_max, turn_ms_max) = match agents {
+        [] => (generator.cpu_share_max, generator.turn_ms_max),
+        _ => (0.0, publishing.turn_ns_max as f64 / 1e6),
+    };
+    loops.insert(0, ("the generator".to_owned(), cpu_share_max, turn_ms_max));
+    for (who, share, _) in &loops {
+        if CPU_SHARE_MAX < *share {
             reasons.push(format!(
-                "the generator was the bottleneck: {what} used {:.0} % of a processor",
+                "{who} was the bottleneck: a loop of subscribers used {:.0} % of a processor",
                 share * 100.0
             ));
         }
     }
-    if TURN_MS_MAX < generator.turn_ms_max {
+    if CPU_SHARE_MAX < generator.cpu_share_publishing {
         reasons.push(format!(
-            "the generator was the bottleneck: one turn of a loop took {:.0} ms",
-            generator.turn_ms_max
+            "the generator was the bottleneck: publishing used {:.0} % of a processor",
+            generator.cpu_share_publishing * 100.0
         ));
+    }
+    for (who, _, turn_ms) in &loops {
+        if TURN_MS_MAX < *turn_ms {
+            reasons.push(format!("{who} was the bottleneck: one turn of a loop took {turn_ms:.0} ms"));
+        }
     }
     if let Some(published) = published
         && plan.rate != Rate::Saturation
@@ -700,6 +722,7 @@ pub(super) mod tests {
             objectives: Vec::new(),
             costs: None,
             generator: Generator::default(),
+            agents: Vec::new(),
             environment: Environment::default(),
             interval_s: 1.0,
             intervals: vec![interval(-1.0, false), interval(0.0, true), interval(1.0, true)],
@@ -712,7 +735,8 @@ pub(super) mod tests {
         let check = |rate: &str, generator: Generator, send_lag_ms: u64, expected: &[&str]| {
             let mut end_to_end = Latency::new();
             end_to_end.record(20_000_000);
-            let reasons = bottlenecks(&plan(rate), &generator, Some(&published(send_lag_ms)), &end_to_end);
+            let reasons =
+                bottlenecks(&plan(rate), &generator, &[], Some(&published(send_lag_ms)), &end_to_end);
             assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
             for (reason, part) in reasons.iter().zip(expected) {
                 assert!(reason.contains(part), "{reason}");
@@ -725,6 +749,26 @@ pub(super) mod tests {
         check("100", Generator { turn_ms_max: 101.0, ..well() }, 1, &["one turn of a loop took 101 ms"]);
         check("100", well(), 3, &["p99 of the send lag is 3.0"]);
         check("max", well(), 3, &[]);
+    }
+
+    #[test]
+    fn an_agent_that_was_the_bottleneck_is_named() {
+        let agent = |address: &str, cpu_share_max: f64, turn_ms_max: f64| AgentFigures {
+            address: address.to_owned(),
+            cpu_share_max,
+            turn_ms_max,
+            ..AgentFigures::default()
+        };
+        let agents = [agent("a:1", 0.5, 200.0), agent("b:1", 0.97, 5.0), agent("c:1", 0.9, 100.0)];
+        let all = Generator { cpu_share_max: 0.97, turn_ms_max: 200.0, ..Generator::default() };
+        let reasons = bottlenecks(&plan("100"), &all, &agents, Some(&published(0)), &Latency::new());
+        assert_eq!(
+            reasons,
+            [
+                "agent b:1 was the bottleneck: a loop of subscribers used 97 % of a processor",
+                "agent a:1 was the bottleneck: one turn of a loop took 200 ms"
+            ]
+        );
     }
 
     #[test]
@@ -746,6 +790,7 @@ pub(super) mod tests {
                 is_called_off: false,
                 costs: None,
                 resident_bytes: None,
+                agents: Vec::new(),
                 notes: Vec::new(),
             });
             assert_eq!((report.verdict, report.exit_code()), (verdict, code));

@@ -180,8 +180,11 @@ impl Report {
                 if Transport::ALL.iter().any(|transport| transport.name() == name) { "  " } else { "" };
             write!(out, "{:<18}", format!("{indent}{name}"))?;
             for (_, least, value) in QUANTILES {
-                if least <= summary.count {
-                    write!(out, "{:>11.3}", value(summary))?
+                let value = value(summary);
+                if least <= summary.count && self.is_within_clocks(name, value) {
+                    write!(out, "{:>11}", format!("~{value:.3}"))?
+                } else if least <= summary.count {
+                    write!(out, "{value:>11.3}")?
                 } else {
                     write!(out, "{:>11}", "-")?
                 }
@@ -200,6 +203,13 @@ impl Report {
             generator.cpu_share_publishing * 100.0,
             generator.turn_ms_max,
         )?;
+        for agent in &self.agents {
+            let about: Vec<String> = agent.pairs().into_iter().map(|(_, text)| text).collect();
+            writeln!(out, "agent      {}   {}", agent.address, about.join("   "))?;
+        }
+        if let Some(line) = self.clock_line() {
+            writeln!(out, "clocks     {line}")?;
+        }
         for line in self.costs.iter().flat_map(Costs::lines) {
             writeln!(out, "{line}")?;
         }

@@ -125,7 +125,7 @@ fn the_doctor_looks_at_the_machine_and_the_server() {
 fn shells_and_manuals_are_told_of_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, said) = text(&["completions", shell]);
-        let words = ["slo-abort-after", "no-tui", "report", "hlog", "doctor"];
+        let words = ["slo-abort-after", "no-tui", "report", "hlog", "doctor", "agents", "insecure", "git"];
         assert!(code == 0 && words.iter().all(|word| said.contains(word)), "{shell}: {said}");
     }
     let (code, said) = text(&["man"]);

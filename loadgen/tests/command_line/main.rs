@@ -1,5 +1,6 @@
 //! The program as it is used: run from a command line against a server.
 
+mod agent;
 mod commands;
 mod compare;
 mod count;

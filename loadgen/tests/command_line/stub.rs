@@ -179,6 +179,11 @@ impl Stub {
         let log = self.hub.log.lock().expect("the log");
         log.iter().map(|event| (event.channel.clone(), event.kind.clone())).collect()
     }
+
+    /// All events so far, as subscribers get them.
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.hub.log.lock().expect("the log").iter().map(|event| event.json.clone()).collect()
+    }
 }
 
 impl Hub {

@@ -81,6 +81,7 @@ fn put_tables(out: &mut String, report: &Report) {
     put_objectives(out, report);
     put_counts(out, report);
     put_costs(out, report);
+    put_agents(out, report);
     put_intervals(out, report);
     put_setting(out, report);
     put_environment(out, report);
@@ -209,7 +210,9 @@ fn put_tiles(out: &mut String, report: &Report) {
         if let (Some(row), Some((_, least, value))) = (row, figure)
             && *least <= row.summary.count
         {
-            tiles.push((title, milliseconds(value(&row.summary)), unit));
+            let value = value(&row.summary);
+            let mark = if report.is_within_clocks(name, value) { "~" } else { "" };
+            tiles.push((title, format!("{mark}{}", milliseconds(value)), unit));
         }
     }
     out.push_str("<dl class=\"tiles\">\n");
@@ -242,7 +245,15 @@ fn put_latencies(out: &mut String, report: &Report) {
             ),
         );
         for (_, least, value) in QUANTILES {
-            if least <= summary.count {
+            if least <= summary.count && report.is_within_clocks(&row.name, value(summary)) {
+                put(
+                    out,
+                    format_args!(
+                        "<td><abbr title=\"less than clocks may be apart\">~{:.3}</abbr></td>",
+                        value(summary)
+                    ),
+                );
+            } else if least <= summary.count {
                 put(out, format_args!("<td>{:.3}</td>", value(summary)));
             } else {
                 out.push_str("<td><abbr title=\"too few records for this\">–</abbr></td>");
@@ -313,6 +324,26 @@ fn put_objectives(out: &mut String, report: &Report) {
         );
     }
     out.push_str("</tbody></table></div>\n</section>\n");
+}
+
+/// Which processes drove the subscribers, and how well their clocks are known.
+fn put_agents(out: &mut String, report: &Report) {
+    let Some(first) = report.agents.first() else { return };
+    out.push_str("<section>\n<h2>Agents</h2>\n");
+    let names: Vec<&str> = first.pairs().into_iter().map(|(name, _)| name).collect();
+    open_table(out, "Who drove the subscribers", &["agent"], names.into_iter());
+    for agent in &report.agents {
+        put(out, format_args!("<tr><th scope=\"row\">{}</th>", escape(&agent.address)));
+        for (_, text) in agent.pairs() {
+            put(out, format_args!("<td>{}</td>", escape(&text)));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+    if let Some(line) = report.clock_line() {
+        put(out, format_args!("<p>Clocks: {}.</p>\n", escape(&line)));
+    }
+    out.push_str("</section>\n");
 }
 
 /// What the run cost, where anybody told.
