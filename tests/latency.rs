@@ -93,11 +93,11 @@ fn a_publish_is_measured_from_when_the_loop_woke_for_it_whatever_it_did_before_r
     rig.hub.measure.clock.stop_at(41 * MILLISECOND_NS);
     rig.settle();
     let snapshot = rig.hub.latency();
-    assert_eq!((told(&snapshot.deliveries()), told(&snapshot.answers())), ((1, 40_000), (1, 40_000)));
+    assert_eq!((told(&snapshot.deliveries()), told(snapshot.answers())), ((1, 40_000), (1, 40_000)));
     // It is not asked when it woke for what comes later.
     rig.say(&publisher, PUBLISH.as_bytes());
     rig.settle();
-    assert_eq!(told(&rig.hub.latency().since(&snapshot).answers()).0, 1);
+    assert_eq!(told(rig.hub.latency().since(&snapshot).answers()).0, 1);
     assert_eq!(told(&rig.hub.latency().since(&snapshot).deliveries()), (1, 0));
 }
 

@@ -146,7 +146,7 @@ fn what_is_refused_to_a_user_does_not_count_for_the_address() {
     let bounds = Bounds { per_address: rate("1/3"), per_user: rate("1/1"), ..Bounds::default() };
     let mut rig = rig(publishes(bounds), &[]);
     let peer = connect(&mut rig, "192.0.2.1");
-    let mut by = |user: &str| status(&mut rig, &peer, &publish(&format!("?user={user}"), ""));
+    let by = |user: &str| status(&mut rig, &peer, &publish(&format!("?user={user}"), ""));
     assert_eq!(["alice", "alice", "alice", "bob", "carol", "dave"].map(by), [202, 429, 429, 202, 202, 429]);
 }
 
