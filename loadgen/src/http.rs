@@ -32,6 +32,9 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// What a server that speaks TLS begins with when it is asked in plain words.
+const TLS_ALERT: u8 = 0x15;
+
 /// Reads the head at the start of `bytes`; `None` while it is incomplete. The number is the head's length.
 ///
 /// # Errors
@@ -45,6 +48,7 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static 
             return Err("the head of the answer is too long");
         }
         Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) if bytes.first() == Some(&TLS_ALERT) => return Err("it speaks TLS: https:// or wss://"),
         Err(_) => return Err("the answer is not HTTP/1.1"),
     };
     let mut head = Head {
@@ -207,6 +211,8 @@ mod tests {
     fn what_is_no_answer_of_ours_is_an_error() {
         let check = |text: &str| assert!(read_answer(text.as_bytes()).is_err(), "{text}");
         check("SSH-2.0-OpenSSH\r\n");
+        let alert = read_answer(b"\x15\x03\x03\0\x02\x02\x46").expect_err("encrypted");
+        assert!(alert.contains("https://"), "{alert}");
         check("HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n");
         check("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n");
         check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");

@@ -435,6 +435,14 @@ impl Subscriber {
             }
         }
         let mut rest = message;
+        // What is no event may be a question.
+        if self.transport == Transport::WebSocket
+            && self.outgoing.len() < PONG_BYTES_MAX
+            && body::find(message).is_none()
+            && let Some(answer) = foreign.answer(message)
+        {
+            websocket::write_frame(Opcode::Text, answer.as_bytes(), MASK, &mut self.outgoing);
+        }
         while let Some((stamp, start, end)) = body::find(rest) {
             if stamp.run == company.witness.run() && stamp.publisher < plan.publishers {
                 let sequence = plan.foreign_number(stamp.publisher, stamp.index);

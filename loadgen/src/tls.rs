@@ -13,7 +13,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
 };
 
 use crate::files::Files;
@@ -156,7 +157,7 @@ impl Session {
             let processed = self.connection.process_new_packets();
             // An alert tells the peer what was wrong with its handshake.
             let sent = self.send(stream);
-            processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+            processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, told(error)))?;
             sent?;
         }
     }
@@ -189,6 +190,22 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+/// What went wrong, with what to do about it where that is known.
+fn told(error: rustls::Error) -> String {
+    match &error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "the server shows the certificate of an authority (CA:TRUE), which none may; --insecure trusts it all the same".to_owned()
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            format!("{error}; --ca FILE names certificates to trust, --insecure asks for none")
+        }
+        rustls::Error::InvalidMessage(_) => format!("{error}; is it http:// or ws:// there?"),
+        _ => error.to_string(),
     }
 }
 

@@ -1,15 +1,20 @@
-//! A plain HTTP connection to a server, for the commands that are clients.
+//! An HTTP connection to a server, for the commands that are clients.
 
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use super::Failure;
+use super::stream::Stream;
+use super::trust::Trust;
 
 /// What a client shows.
 #[derive(clap::Args)]
@@ -43,27 +48,58 @@ pub(super) fn authorization(token: Option<&str>) -> String {
 pub(super) struct Target {
     /// Host and port.
     pub(super) authority: String,
+    /// Who has to prove to be it, and to whom, where it is encrypted.
+    secret: Option<(ServerName<'static>, Arc<ClientConfig>)>,
 }
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Target {
-    /// Reads `http://host:port`, `ws://host:port` or `host:port`; a path is not kept.
-    pub(super) fn parse(url: &str) -> Result<Target, Failure> {
-        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://")).unwrap_or(url);
-        if rest.contains("://") {
-            return Err(Failure::Usage(format!("'{url}': only http:// and ws:// are spoken")));
-        }
+    /// Reads `http://host:port`, `ws://host:port` or `host:port`, and `https://` and `wss://`, where `trust` says who vouches
+    /// for the server; a path is not kept.
+    pub(super) fn parse(url: &str, trust: &Trust) -> Result<Target, Failure> {
+        let wrong = |text: String| Err(Failure::Usage(text));
+        let (is_secret, rest) = match url.split_once("://") {
+            Some(("https" | "wss", rest)) => (true, rest),
+            Some(("http" | "ws", rest)) => (false, rest),
+            Some(_) => {
+                return wrong(format!("'{url}': only http://, https://, ws:// and wss:// are spoken"));
+            }
+            None => (false, url),
+        };
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         if authority.is_empty() || authority.contains(char::is_whitespace) {
-            return Err(Failure::Usage(format!("'{url}' is not an address such as http://127.0.0.1:8080")));
+            return wrong(format!("'{url}' is not an address such as http://127.0.0.1:8080"));
         }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        Ok(Target { authority: if has_port { authority.to_owned() } else { format!("{authority}:80") } })
+        let port = if is_secret { 443 } else { 80 };
+        let (host, authority) = match authority.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => (host, authority.to_owned()),
+            _ => (authority, format!("{authority}:{port}")),
+        };
+        if !is_secret {
+            return match trust.is_chosen() {
+                true => wrong(format!("'{url}' is not encrypted: --ca and --insecure are for https://")),
+                false => Ok(Target { authority, secret: None }),
+            };
+        }
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let Ok(name) = ServerName::try_from(bare) else {
+            return wrong(format!("'{url}': '{host}' is no server's name"));
+        };
+        Ok(Target { authority, secret: Some((name, trust.config()?)) })
     }
 
-    pub(super) fn connect(&self) -> Result<TcpStream, Failure> {
+    /// Connects, and shakes hands where it is encrypted.
+    pub(super) fn connect(&self) -> Result<Stream, Failure> {
+        let stream = self.dial()?;
+        let Some((name, config)) = &self.secret else { return Ok(Stream::Plain(stream)) };
+        Stream::secret(stream, name, config, CONNECT_TIMEOUT).map_err(|error| {
+            Failure::Connect(format!("no encrypted connection to {}: {error}", self.authority))
+        })
+    }
+
+    fn dial(&self) -> Result<TcpStream, Failure> {
         use std::net::ToSocketAddrs;
         let fail = |error: std::io::Error| {
             Failure::Connect(format!("cannot connect to {}: {error}", self.authority))
@@ -83,18 +119,21 @@ impl Target {
 pub(super) struct Answer {
     pub(super) status: u16,
     length: Option<usize>,
-    pub(super) body: BufReader<TcpStream>,
+    pub(super) body: BufReader<Stream>,
 }
 
 impl Answer {
     /// Sends `request` (a head without its empty line) with `body`, and reads the head of the answer.
-    pub(super) fn to(stream: TcpStream, request: &str, body: &[u8]) -> Result<Answer, Failure> {
+    pub(super) fn to(mut stream: Stream, request: &str, body: &[u8]) -> Result<Answer, Failure> {
         let lost = |error: std::io::Error| Failure::Connect(format!("the connection broke: {error}"));
         let length =
             if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         let head = format!("{request}{length}\r\n");
-        (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body)).map_err(lost)?;
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).map_err(lost)?;
         let mut body = BufReader::new(stream);
+        if body.fill_buf().map_err(lost)?.first() == Some(&TLS_ALERT) {
+            return Err(Failure::Connect("the server speaks TLS here: ask for https://".into()));
+        }
         let mut status = 0;
         let mut length = None;
         for number in 0.. {
@@ -127,6 +166,9 @@ impl Answer {
     }
 }
 
+/// What a server that speaks TLS begins with when it is asked in plain words.
+const TLS_ALERT: u8 = 0x15;
+
 const HEAD_LINE_MAX: u64 = 64 << 10;
 const BODY_MAX: usize = 16 << 20;
 
@@ -136,4 +178,33 @@ pub(super) fn problem_text(text: &str) -> String {
     let detail =
         document.as_ref().and_then(|document| document.get("detail")).and_then(|detail| detail.as_str());
     detail.unwrap_or(text.trim()).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_a_scheme_a_host_and_a_port() {
+        let check = |url: &str, trust: Trust, expected: Result<(&str, bool), &str>| {
+            let got = Target::parse(url, &trust).map(|target| (target.authority, target.secret.is_some()));
+            match (got, expected) {
+                (Ok((authority, is_secret)), Ok(expected)) => {
+                    assert_eq!((authority.as_str(), is_secret), expected, "{url}");
+                }
+                (Err(Failure::Usage(text)), Err(part)) => assert!(text.contains(part), "{url}: {text}"),
+                (got, _) => panic!("{url}: {got:?}"),
+            }
+        };
+        let nobody = Trust::default;
+        check("127.0.0.1:8080", nobody(), Ok(("127.0.0.1:8080", false)));
+        check("http://fan.example/path?query", nobody(), Ok(("fan.example:80", false)));
+        check("ws://[::1]:81", nobody(), Ok(("[::1]:81", false)));
+        check("https://fan.example", Trust::in_anybody(), Ok(("fan.example:443", true)));
+        check("wss://[::1]:8443/", Trust::in_anybody(), Ok(("[::1]:8443", true)));
+        check("https://a..b", Trust::in_anybody(), Err("no server's name"));
+        check("http://127.0.0.1", Trust::in_anybody(), Err("is not encrypted"));
+        check("ftp://127.0.0.1", nobody(), Err("https://"));
+        check("https://", Trust::in_anybody(), Err("not an address"));
+    }
 }

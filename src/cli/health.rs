@@ -2,17 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::Failure;
 use super::serve::ServeFlags;
+use super::trust::Trust;
 
 /// How long connecting, and then each read or write, may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -58,7 +56,10 @@ fn ask(address: SocketAddr, is_encrypted: bool) -> anyhow::Result<String> {
         return exchange(stream);
     }
     let name = ServerName::IpAddress(address.ip().into());
-    exchange(StreamOwned::new(ClientConnection::new(Arc::new(trusting()?), name)?, stream))
+    // Nothing secret is said, and what is heard goes no further than an exit code. The server's certificate is of its public
+    // name, by which nobody asks from inside.
+    let config = Trust::in_anybody().config()?;
+    exchange(StreamOwned::new(ClientConnection::new(config, name)?, stream))
 }
 
 fn exchange(mut stream: impl Read + Write) -> anyhow::Result<String> {
@@ -66,54 +67,6 @@ fn exchange(mut stream: impl Read + Write) -> anyhow::Result<String> {
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(String::from_utf8(answer)?)
-}
-
-/// One that believes whoever answers: nothing secret is said, and what is heard goes no further than an exit code. The
-/// server's certificate is of its public name, by which nobody asks from inside.
-fn trusting() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let anybody = Arc::new(Anybody(Arc::clone(&provider)));
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth())
-}
-
-/// Takes any certificate, if its owner shows that it has the key.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@ mod manual;
 mod publish;
 mod reload;
 mod serve;
+mod stream;
 mod tail;
 mod tokens;
 mod top;
+mod trust;
 mod units;
 
 use std::ffi::OsString;

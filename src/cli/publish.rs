@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::Failure;
 use super::client::{Answer, Credentials, Target, authorization, problem_text};
+use super::trust::Trust;
 
 /// Publishes one event and prints the server's answer, which has its sequence number.
 #[derive(Args)]
 pub(super) struct PublishFlags {
-    /// The server, such as http://127.0.0.1:8080
+    /// The server, such as http://127.0.0.1:8080; https:// where it is encrypted
     url: String,
     /// Where to publish, such as repo:alice/demo
     channel: String,
@@ -33,6 +34,8 @@ pub(super) struct PublishFlags {
     workspace: Option<String>,
     #[command(flatten)]
     credentials: Credentials,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 pub(super) fn run(flags: &PublishFlags) -> anyhow::Result<()> {
@@ -43,7 +46,7 @@ pub(super) fn run(flags: &PublishFlags) -> anyhow::Result<()> {
     }
     let data: Box<serde_json::value::RawValue> = serde_json::from_str(&data)
         .map_err(|error| Failure::Usage(format!("the data is not JSON: {error}")))?;
-    let target = Target::parse(&flags.url)?;
+    let target = Target::parse(&flags.url, &flags.trust)?;
     let mut event = serde_json::json!({"channel": flags.channel, "event": flags.event});
     for (name, text) in [("event_id", &flags.event_id), ("workspace", &flags.workspace)] {
         if let Some(text) = text {

@@ -9,12 +9,13 @@ use tungstenite::{Message, client};
 
 use super::Failure;
 use super::client::{Answer, Credentials, Target, authorization, problem_text};
+use super::trust::Trust;
 
 /// Follows channels until interrupted: one JSON object a line on standard output, gaps included. Everything else the
 /// server says goes to standard error.
 #[derive(Args)]
 pub(super) struct TailFlags {
-    /// The server, such as http://127.0.0.1:8080
+    /// The server, such as http://127.0.0.1:8080; https:// where it is encrypted
     url: String,
     /// What to follow: channels, such as repo:alice/demo, or patterns, such as 'repo:**'
     #[arg(required = true)]
@@ -48,10 +49,12 @@ pub(super) struct TailFlags {
     count: Option<usize>,
     #[command(flatten)]
     credentials: Credentials,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 pub(super) fn run(flags: &TailFlags) -> anyhow::Result<()> {
-    let target = Target::parse(&flags.url)?;
+    let target = Target::parse(&flags.url, &flags.trust)?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     for channel in &flags.channels {
         query.append_pair("channel", channel);

@@ -44,7 +44,12 @@ impl ServerProcess {
             }
         };
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(if flags.contains(&"--admin-listen") {
+                &[][..]
+            } else {
+                &["--admin-listen", "127.0.0.1:0"]
+            })
             // A machine that is busy with something else is no overload.
             .args(["--fanout-backlog-max", "1m"])
             .args(flags)

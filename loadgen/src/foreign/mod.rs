@@ -147,6 +147,12 @@ impl Foreign {
         Some(confirm.replace(CHANNEL, channel))
     }
 
+    /// What the server wants to hear when it has sent this text, if anything.
+    pub(crate) fn answer(&self, text: &[u8]) -> Option<&str> {
+        let answer = self.profile.subscribe.ws.as_ref()?.answer.as_ref()?;
+        memchr::memmem::find(text, answer.to.as_bytes()).map(|_| answer.with.as_str())
+    }
+
     /// Appends the request that publishes `body`, the event `number`, on `channel`.
     pub(crate) fn write_publish(
         &self,

@@ -36,7 +36,7 @@
 //! | `channel` | the names of channels, `{i}` being a number from 0; `bench-{i}` unless given |
 //! | `wildcard` | what to subscribe to for all channels, where the server can |
 //! | `setup` | requests once the server is ready; one that has `{channel}` in it is made for every channel |
-//! | `subscribe.ws` | `send`: texts after the handshake; then text frames are read until one that contains `confirm` has come, and `skip` frames more are passed over. Neither given: open with the handshake |
+//! | `subscribe.ws` | `send`: texts after the handshake; then text frames are read until one that contains `confirm` has come, and `skip` frames more are passed over. Neither given: open with the handshake. `run` answers a frame that contains `answer.to` with the text `answer.with` |
 //! | `subscribe.sse` | open with the head of the answer; chunks are understood; only blocks with an event's body count. `each_line`: a block may be several events, one a line |
 //! | `publish.http` | one event a request |
 //! | `publish.batch` | many events a request: `before`, the items with `join` between them, `after` |
@@ -145,6 +145,19 @@ pub(crate) struct SubscribeWebSocket {
     /// Text frames to pass over before events come, behind the one that confirms.
     #[serde(default)]
     pub(crate) skip: u32,
+    /// What the server wants to hear now and then. `run` does so; `count`, which reads nothing, does not.
+    #[serde(default)]
+    pub(crate) answer: Option<Reply>,
+}
+
+/// A text that is answered whenever it comes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reply {
+    /// What the text contains.
+    pub(crate) to: String,
+    /// The answer.
+    pub(crate) with: String,
 }
 
 /// A subscriber's event stream.

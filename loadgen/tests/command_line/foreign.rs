@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::count::profile;
 use crate::floor::Floor;
+use crate::peers::{Peer, Protocol};
 use crate::stub::{Fault, Script, Stub};
 use serde_json::Value;
 
@@ -89,5 +90,81 @@ fn what_others_lose_repeat_or_reorder_is_found_too() {
         let (code, report) = run(stub.address, path.to_str().expect("text"), "-c 2 --drain 500ms");
         assert_eq!(code, 5, "{fault:?}: {report:#}");
         assert_eq!(report["verification"].pointer(counted), Some(&1.into()), "{fault:?}: {report:#}");
+    }
+}
+
+#[test]
+fn what_others_have_documented_is_spoken_as_they_have_it() {
+    let shapes =
+        |arguments: &str| [format!("-c 4 {arguments}"), format!("-c 4 --channels 2 -s 3000 {arguments}")];
+    for (protocol, transport) in [
+        (Protocol::Pusher, "ws"),
+        (Protocol::Mercure, "sse"),
+        (Protocol::DurableStreams, "sse"),
+        (Protocol::Nchan, "ws:50,sse:50"),
+        (Protocol::Centrifugo, "ws:50,sse:50"),
+    ] {
+        let [one, two] = shapes(&format!("--transport {transport}"));
+        for (arguments, received) in [(one, 240), (two, 120)] {
+            let peer = Peer::start(protocol);
+            check(peer.address, protocol.name(), &arguments, received);
+            let asked = if protocol == Protocol::Pusher { 4 } else { 0 };
+            assert_eq!(peer.pongs(), asked, "what it asks of its clients is answered");
+        }
+    }
+}
+
+#[test]
+fn a_server_of_another_protocol_is_no_success() {
+    let peer = Peer::start(Protocol::Nchan);
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", &format!("http://{}", peer.address), "--protocol", "mercure", "--transport", "sse"])
+        .args(["-c", "1", "-n", "5", "-d", "5s", "--quiet"])
+        .output()
+        .expect("the generator runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("400"), "{said}");
+}
+
+/// The real one, as Debian has it: `benches/peers/install-nchan` installs it.
+#[test]
+#[ignore = "needs nginx with nchan"]
+fn nchan_itself_loses_nothing() {
+    let profiles = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/side-by-side");
+    let folder =
+        std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("nchan-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let unused =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let text = std::fs::read_to_string(format!("{profiles}/nchan.conf")).expect("its configuration");
+    let directory = folder.to_str().expect("text");
+    let text = text.replace("PORT", &unused.port().to_string()).replace("DIRECTORY", directory);
+    std::fs::write(folder.join("nginx.conf"), text.replace("512m", "64m")).expect("written");
+    let nginx = Command::new("nginx")
+        .args(["-e", "stderr", "-p", directory, "-c", &format!("{directory}/nginx.conf")])
+        .spawn()
+        .expect("benches/peers/install-nchan installs nginx");
+    let mut nginx = Kept(nginx);
+    while std::net::TcpStream::connect(unused).is_err() {
+        assert!(nginx.0.try_wait().expect("its state").is_none(), "nginx has ended");
+        std::thread::yield_now();
+    }
+    for arguments in ["-c 20 --transport ws:50,sse:50", "-c 6 --channels 3 -s 5000 --transport ws:50,sse:50"]
+    {
+        let received = if arguments.contains("--channels") { 120 } else { 1200 };
+        check(unused, "nchan", arguments, received);
+    }
+    drop(nginx);
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+/// A program that ends with the test, however that ends.
+struct Kept(std::process::Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

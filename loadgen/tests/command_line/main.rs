@@ -9,6 +9,8 @@ mod foreign;
 mod front;
 mod objectives;
 mod outputs;
+mod peers;
+mod real;
 mod replay;
 mod run;
 mod side_by_side;

@@ -16,6 +16,7 @@ use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifier
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::client::{Credentials, Target};
+use super::trust::Trust;
 use feed::{Feed, News};
 use pulse::Pulse;
 use screen::Screen;
@@ -25,17 +26,19 @@ use view::View;
 /// what was dropped. Ends with q. Where standard output is no terminal, one JSON object a second.
 #[derive(Args)]
 pub(in crate::cli) struct TopFlags {
-    /// The operators' door of the server, such as http://127.0.0.1:8081
+    /// The operators' door of the server, such as http://127.0.0.1:8081; https:// where that is encrypted
     url: String,
     /// Print the figures of one second as a line of JSON, and end
     #[arg(long)]
     once: bool,
     #[command(flatten)]
     credentials: Credentials,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 pub(in crate::cli) fn run(flags: &TopFlags) -> anyhow::Result<()> {
-    let target = Target::parse(&flags.url)?;
+    let target = Target::parse(&flags.url, &flags.trust)?;
     // What is wrong from the beginning is said at once, and the terminal left as it is.
     let feed = Feed::open(&target, flags.credentials.token()?)?;
     if flags.once || !io::stdout().is_terminal() { print(feed, flags.once) } else { show(feed, target) }

@@ -84,3 +84,63 @@ fn give_back() {
     let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::ffi::OsStrExt;
+    use std::process::{Command, Stdio};
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    use super::*;
+
+    /// Says to the test that it is the program on the terminal.
+    const IS_PROGRAM: &str = "FANFARE_TEST_SCREEN";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_says_why() {
+        if std::env::var_os(IS_PROGRAM).is_some() {
+            let _screen = Screen::open().unwrap();
+            panic!("a fault of ours");
+        }
+        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&person).unwrap();
+        unlockpt(&person).unwrap();
+        let name = ptsname(&person, Vec::new()).unwrap();
+        let path = std::ffi::OsStr::from_bytes(name.as_bytes());
+        let device = File::options().read(true).write(true).open(path).unwrap();
+        let side = || Stdio::from(OwnedFd::from(device.try_clone().unwrap()));
+        let mut program = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "cli::top::screen::tests::a_panic_gives_the_terminal_back_before_it_says_why"])
+            .arg("--nocapture")
+            .env(IS_PROGRAM, "1")
+            .stdin(side())
+            .stdout(side())
+            .stderr(side())
+            .spawn()
+            .unwrap();
+        // The reading ends when the last program has closed the terminal, with an error or without.
+        let before = tcgetattr(&device).unwrap();
+        let reader = std::thread::spawn(move || {
+            let (mut shown, mut piece) = (Vec::new(), [0; 1024]);
+            let mut person = File::from(person);
+            while let Ok(count @ 1..) = person.read(&mut piece) {
+                shown.extend_from_slice(&piece[..count]);
+            }
+            String::from_utf8_lossy(&shown).into_owned()
+        });
+        assert!(!program.wait().unwrap().success());
+        let after = tcgetattr(&device).unwrap();
+        assert!(after.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{after:?}");
+        assert_eq!(after.local_modes, before.local_modes);
+        drop(device);
+        let shown = reader.join().unwrap();
+        let at = |text: &str| shown.find(text).unwrap_or_else(|| panic!("no {text:?} in {shown:?}"));
+        assert!(at("\x1b[?1049h") < at("\x1b[?1049l"), "{shown:?}");
+        assert!(at("\x1b[?1049l") < at("a fault of ours"), "what is said stays: {shown:?}");
+    }
+}

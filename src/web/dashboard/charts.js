@@ -39,8 +39,9 @@ export function drawCurve(svg, { lines, format }) {
     const text = nine === 0 ? '0 %' : nine === 1 ? '90 %' : `99${nine === 2 ? '' : `.${'9'.repeat(nine - 2)}`} %`;
     const anchor = nine === 0 ? 'start' : nine === nines ? 'end' : 'middle';
     parts.push(element('path', { class: 'grid', d: `M${x(nine)},${TOP}V${TOP + frame.height}` }));
-    // On a phone there is no room for all of them.
-    const isRoomy = LABEL_WIDTH < frame.width / nines || nine === nines || (nine % 2 === 0 && nine + 1 < nines);
+    // There is not always room for all of them. The last stands to the left of its place, and so takes some from the one before.
+    const room = frame.width / nines / (nine + 1 === nines ? 1.6 : 1);
+    const isRoomy = LABEL_WIDTH < room || nine === nines || (nine % 2 === 0 && nine + 1 < nines);
     if (isRoomy) parts.push(label(x(nine), TOP + frame.height + 14, text, anchor));
   }
   for (const { name, points } of spectra) {

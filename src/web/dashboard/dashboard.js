@@ -127,7 +127,7 @@ function showFigures() {
   view.connections.textContent = grouped(websocket + sse + http + operators);
   const kinds = [[websocket, 'WebSocket'], [sse, 'SSE'], [http, 'HTTP'], [operators, 'operators']];
   const parts = kinds.filter(([count]) => 0 < count).map(([count, name]) => `${grouped(count)} ${name}`);
-  view['connections-more'].textContent = `${parts.join(', ')} · ${grouped(subscriptions)} subscriptions${lagging === 0 ? '' : ` · ${grouped(lagging)} behind`}`;
+  view['connections-more'].textContent = `${parts.join(', ')} · ${grouped(subscriptions)} ${subscriptions === 1 ? 'subscription' : 'subscriptions'}${lagging === 0 ? '' : ` · ${grouped(lagging)} behind`}`;
   const { live, span } = latency;
   view.p99.textContent = live.count === 0 ? '–' : time(live.p99);
   view['p99-more'].textContent = live.count === 0 ? 'no delivery in the last second' : `p50 ${time(live.p50)} · max ${time(live.max)}`;
@@ -144,11 +144,14 @@ function showVerdict(growth, seconds) {
   const window = `in the last ${duration(seconds * 1000)}`;
   const past = pulse.slowest.filter(isPast).length;
   const behind = `${grouped(pulse.lagging)} ${pulse.lagging === 1 ? 'client is' : 'clients are'} behind`;
+  // Only the slowest are known one by one.
+  const unknown = pulse.lagging - pulse.slowest.length;
+  const ofThem = pulse.lagging === 1 ? '' : past === pulse.lagging ? 'all of them ' : `${0 < unknown ? 'at least ' : ''}${grouped(past)} of them `;
   const verdicts = [
     [0 <= stalled, 'bad', `Loop ${stalled} stands still`, `for ${duration(pulse.loops[stalled]?.stalled_ms ?? 0)}`],
     [0 < faults.length, 'bad', 'Something failed', `${list(faults)} ${window}`],
     [0 < looks.length, 'warn', 'Worth a look', `${list(looks)} ${window}; what that means stands at the end`],
-    [0 < past, 'warn', behind, `${short(past)} of them further than the log goes back: they will be told of a gap when they read again`],
+    [0 < past, 'warn', behind, `${ofThem}further than the log goes back, and will be told of a gap on reading again`],
     [0 < pulse.lagging, 'warn', behind, 'and nothing was lost: what they wait for is still held'],
     [true, 'good', 'All is well', `nobody is behind, and nothing was dropped ${window}`],
   ];
@@ -201,7 +204,7 @@ function clientRow(row, client) {
   if (row === null) {
     row = make('tr');
     row.dataset.id = client.id;
-    row.append(...Array.from({ length: 9 }, () => make('td')));
+    row.append(...CLIENT_LABELS.map((label) => labelled(make('td'), label)));
     const act = make('td');
     act.append(disconnectButton(client.id));
     row.append(act);
@@ -224,9 +227,12 @@ function clientRow(row, client) {
   return row;
 }
 
-/** What it would get next has left the log: it will be told of a gap, if it is of its channels. */
+/**
+ * What it would get next is gone: it will be told of a gap, if it is of its channels. What has only left the window may still be held for
+ * those who are connected, and then has an age.
+ */
 function isPast(client) {
-  return client.cursor + 1 < pulse.log.oldest;
+  return client.cursor + 1 < pulse.log.oldest && client.lag_ms === 0;
 }
 
 /** It has to be pressed twice. */
@@ -340,6 +346,12 @@ function key(name, text) {
   return make('span', `key ${name}`, text);
 }
 
+/** The name of a table's column, where a phone shows no head of the table. */
+function labelled(cell, label) {
+  cell.dataset.label = label;
+  return cell;
+}
+
 function make(name, className = '', text = '') {
   const node = document.createElement(name);
   if (className !== '') node.className = className;
@@ -371,6 +383,8 @@ const QUANTILES = [
   ['p999', 'p999', 'p99.9'],
   ['max', 'max', 'max'],
 ];
+/** As in the head of the table. */
+const CLIENT_LABELS = ['Client', 'User', 'Address', 'Over', 'Behind', 'Behind for', 'Takes nothing for', 'When slow', 'Gaps'];
 const THEMES = ['auto', 'light', 'dark'];
 /** A pulse comes each second. */
 const SILENCE_MS = 5000;
