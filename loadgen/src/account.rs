@@ -179,6 +179,14 @@ impl Account {
         self.cursor = self.cursor.max(sequence);
     }
 
+    /// The event `index` of a publisher of another run came behind `newest`, where the server numbers nothing.
+    pub(crate) fn late_of_others(&mut self, publisher: u32, index: u64, newest: u64) {
+        self.fault(
+            |faults| if index == newest { &mut faults.repeated } else { &mut faults.reordered },
+            || format!("event {index} of publisher {publisher} came when its event {newest} had come"),
+        );
+    }
+
     /// It leaves for a while: what comes before it is told where it stands again is none of its business.
     pub(crate) fn leave(&mut self) {
         self.is_away = true;
@@ -187,6 +195,11 @@ impl Account {
     /// Whether it has left, and has not been told yet where it stands again.
     pub(crate) fn is_away(&self) -> bool {
         self.is_away
+    }
+
+    /// The numbers that it misses because it has left and is not back.
+    pub(crate) fn absence(&self) -> Option<(u64, u64)> {
+        self.is_away.then(|| (self.cursor.saturating_add(1), u64::MAX))
     }
 
     /// The server says that everything up to `sequence` is settled.

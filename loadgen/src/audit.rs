@@ -215,7 +215,8 @@ impl Audit {
             self.gaps += gaps;
             self.in_gaps += in_gaps;
         }
-        let away: u64 = exceptions.absences.iter().map(|(from, to)| count_within(numbers, *from, *to)).sum();
+        let absences = exceptions.absences.iter().copied().chain(account.absence());
+        let away: u64 = absences.map(|(from, to)| count_within(numbers, from, to)).sum();
         let expected = (numbers.len() as u64).saturating_sub(in_gaps + away);
         self.expected += expected;
         if plan.verify < Verify::Gaps {
@@ -333,7 +334,7 @@ fn name_lost(numbers: &[u64], witness: &Witness, account: &Account, exceptions: 
     let told = |number: u64| {
         let mut gaps = exceptions.gaps.iter().map(|gap| (gap.from, gap.to));
         let mut thinned = exceptions.thinned.iter().map(|thinned| (thinned.from, thinned.to));
-        let mut absences = exceptions.absences.iter().copied();
+        let mut absences = exceptions.absences.iter().copied().chain(account.absence());
         let holds = |(from, to): (u64, u64)| (from..=to).contains(&number);
         gaps.any(holds) || thinned.any(holds) || absences.any(holds)
     };
@@ -418,6 +419,7 @@ mod tests {
             latencies: DeliveryLatencies::new(),
             tally: Tally::default(),
             measured: None,
+            connecting: None,
             closed: 0,
             churned: 0,
             replaced: 0,
@@ -461,6 +463,16 @@ mod tests {
         check(&[Accepted(7), Unanswered], &[(7, 0, 9), (8, 1, 9)], |audit| {
             audit.is_passed() && audit.resolved == 1
         });
+    }
+
+    #[test]
+    fn one_who_has_left_and_is_not_back_misses_nothing() {
+        let plan = plan();
+        let record = record(&[Fate::Accepted(7), Fate::Accepted(8), Fate::Accepted(9)]);
+        let mut one = findings(&plan, &[(7, 0, 9)]);
+        one.accounts[0].1.leave();
+        let audit = Audit::new(&plan, &record, &[one], 0);
+        assert_eq!((audit.lost, audit.expected, audit.is_passed()), (0, 1, true), "{audit:?}");
     }
 
     #[test]

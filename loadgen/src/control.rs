@@ -1,13 +1,14 @@
 //! What the threads of a run say to each other.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 
 use crate::agent::Lost;
 use crate::histogram::Latency;
-use crate::interval::Note;
+use crate::interval::{Grid, Note};
+use crate::machine::now_ns;
 use crate::publishing::Published;
 use crate::report::agents::AgentFigures;
 use crate::worker::Findings;
@@ -63,35 +64,55 @@ pub(crate) struct Shared {
     pub(crate) accepted: AtomicU64,
     /// Deliveries that these ask for. Relaxed, as above.
     pub(crate) owed: AtomicU64,
+    /// Whether the server owes publishers something: an answer, or room for what is due. Relaxed, as above.
+    pub(crate) is_behind: AtomicBool,
+    /// When the run began.
+    pub(crate) begun_ns: u64,
     /// Length of an interval.
     pub(crate) interval_ns: u64,
     /// How much this process's clock is ahead of the publishers'.
     pub(crate) offset_ns: i64,
-    /// To the recorder. It takes what comes faster than threads can make it, so nobody waits.
+    /// To the recorder.
     pub(crate) notes: Sender<Note>,
+    /// Intervals of threads that there was no room for. Relaxed: read when the threads have ended.
+    pub(crate) left_out: AtomicU64,
 }
 
 impl Shared {
     /// Nothing has happened.
     pub(crate) fn new(interval_ns: u64, notes: Sender<Note>) -> Shared {
-        Shared::of_agent(interval_ns, 0, notes)
+        Shared::of_agent(interval_ns, 0, now_ns(), notes)
     }
 
-    /// The same where publishers are elsewhere, and this process's clock is `offset_ns` ahead of theirs.
-    pub(crate) fn of_agent(interval_ns: u64, offset_ns: i64, notes: Sender<Note>) -> Shared {
+    /// The same where publishers are elsewhere, and this process's clock is `offset_ns` ahead of theirs, by which the run began at
+    /// `begun_ns`.
+    pub(crate) fn of_agent(interval_ns: u64, offset_ns: i64, begun_ns: u64, notes: Sender<Note>) -> Shared {
         Shared {
             measured_to_ns: AtomicU64::new(u64::MAX),
             accepted: AtomicU64::new(0),
             owed: AtomicU64::new(0),
+            is_behind: AtomicBool::new(false),
+            begun_ns: begun_ns.saturating_add_signed(offset_ns),
             interval_ns,
             offset_ns,
             notes,
+            left_out: AtomicU64::new(0),
         }
     }
 
-    /// Tells the recorder. One that has ended needs nothing more.
+    /// The intervals that count from here.
+    pub(crate) fn grid(&self, origin_ns: u64) -> Grid {
+        Grid { origin_ns, interval_ns: self.interval_ns }
+    }
+
+    /// Tells the recorder. One that has ended needs nothing more. No thread that makes load waits for one that is behind: an
+    /// interval that there is no room for is counted and left out of what is told over time; sums have it all the same.
     pub(crate) fn note(&self, note: Note) {
-        let _ = self.notes.send(note);
+        match self.notes.try_send(note) {
+            Err(TrySendError::Full(note @ (Note::Phase(_) | Note::End))) => drop(self.notes.send(note)),
+            Err(TrySendError::Full(_)) => drop(self.left_out.fetch_add(1, Ordering::Relaxed)),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+        }
     }
 }
 
@@ -104,4 +125,27 @@ pub(crate) struct Progress {
     pub(crate) refused: AtomicU64,
     /// Events delivered.
     pub(crate) delivered: AtomicU64,
+}
+
+/// Notes of each thread that may wait for the recorder: as many intervals of a thread, some 1 MiB each.
+pub(crate) const NOTES_EACH: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::histogram::Latency;
+    use crate::interval::{PublishCounts, Publishes, Stretch};
+
+    #[test]
+    fn an_interval_without_room_is_left_out_and_counted() {
+        let (notes, told) = crossbeam_channel::bounded(1);
+        let shared = Shared::new(1, notes);
+        for index in 0..3 {
+            let stretch = Stretch { index, ..Stretch::default() };
+            let (ack, send_lag) = (Latency::new(), Latency::new());
+            let publishes = Publishes { stretch, ack, send_lag, counts: PublishCounts::default() };
+            shared.note(Note::Publishes(Box::new(publishes)));
+        }
+        assert_eq!((told.len(), shared.left_out.load(Ordering::Relaxed)), (1, 2));
+    }
 }

@@ -3,7 +3,7 @@
 //! # Contract       three readings, before anybody connects, at the start of the measured part and at its end; what the
 //! system or the server does not tell is left out, never guessed
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,12 @@ impl Source {
     /// # Errors
     /// The server's metrics cannot be read; without a source there are none to read.
     pub(crate) fn read(&self, delivered: u64) -> io::Result<Reading> {
-        let server = match self {
+        let server = self.ask()?;
+        Ok(Reading { server, ..Reading::without_server(delivered) })
+    }
+
+    fn ask(&self) -> io::Result<Option<ServerUsage>> {
+        Ok(match self {
             Source::Unknown => None,
             Source::Process(pid) => {
                 let usage =
@@ -86,9 +91,15 @@ impl Source {
                     "the metrics have no process_cpu_seconds_total and process_resident_memory_bytes",
                 )
             })?),
-        };
+        })
+    }
+}
+
+impl Reading {
+    /// What this machine tells now, when so many events have been delivered; nothing of the server.
+    pub(crate) fn without_server(delivered: u64) -> Reading {
         let own = Usage::of(std::process::id());
-        Ok(Reading { at_ns: now_ns(), busy: Busy::now(), own, server, delivered })
+        Reading { at_ns: now_ns(), busy: Busy::now(), own, server: None, delivered }
     }
 }
 
@@ -177,8 +188,11 @@ fn fetch(target: &Target, path: &str) -> io::Result<Vec<u8>> {
     let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n").into_bytes();
     http::write_common(target, &mut request);
     request.extend_from_slice(b"\r\n");
-    stream.write_all(&request)?;
-    let (mut got, mut piece) = (Vec::new(), [0; 16_384]);
+    let (head, mut got) = http::ask(&mut *stream, &request)?;
+    if head.status != 200 {
+        return Err(io::Error::other(format!("the metrics were answered {}", head.status)));
+    }
+    let mut piece = [0; 16_384];
     loop {
         match stream.read(&mut piece) {
             Ok(0) => break,
@@ -191,11 +205,7 @@ fn fetch(target: &Target, path: &str) -> io::Result<Vec<u8>> {
             return Err(io::Error::other("the metrics are longer than 16 MiB"));
         }
     }
-    let (head, length) = http::read_head(&got).map_err(io::Error::other)?.ok_or(ErrorKind::UnexpectedEof)?;
-    if head.status != 200 {
-        return Err(io::Error::other(format!("the metrics were answered {}", head.status)));
-    }
-    Ok(got.split_off(length))
+    Ok(got)
 }
 
 /// Finds the process's two figures in the text of Prometheus; chunks around it do no harm, since lines are whole in them.

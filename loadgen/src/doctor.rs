@@ -52,17 +52,16 @@ struct Finding {
 /// Looks at everything and prints it; 3 if a run cannot work.
 ///
 /// # Errors
-/// The options are wrong, or standard output takes nothing.
-pub(crate) fn run(flags: &DoctorFlags) -> anyhow::Result<ExitCode> {
-    let target = flags.target.target().map_err(anyhow::Error::msg)?;
+/// Standard output takes nothing.
+pub(crate) fn run(flags: &DoctorFlags, target: &Target) -> anyhow::Result<ExitCode> {
     let mut findings =
         vec![descriptors(flags.connections), ports(flags.connections), processors(), neighbours(), clock()];
     findings.extend(flags.pid.map(|pid| server_descriptors(pid, flags.connections)));
-    let reached = reach(&target);
+    let reached = reach(target);
     let is_reached = reached.state != State::Bad;
     findings.push(reached);
     if is_reached {
-        findings.extend([ready(&target), websocket(&target), event_stream(&target)]);
+        findings.extend([ready(target), websocket(target), event_stream(target)]);
     }
     let mut out = String::new();
     for finding in &findings {
@@ -266,17 +265,7 @@ fn protocol(name: &'static str, well: &str, checked: Result<(), String>) -> Find
 /// Sends one request on a connection of its own and reads the head of its answer.
 fn ask(target: &Target, request: &[u8]) -> io::Result<http::Head> {
     let mut stream = target.connect(PATIENCE)?;
-    stream.write_all(request)?;
-    let (mut got, mut piece) = (Vec::new(), [0; 4_096]);
-    loop {
-        if let Some((head, _)) = http::read_head(&got).map_err(io::Error::other)? {
-            return Ok(head);
-        }
-        match stream.read(&mut piece)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => got.extend_from_slice(&piece[..count]),
-        }
-    }
+    http::ask(&mut *stream, request).map(|(head, _)| head)
 }
 
 /// The soft limit of open files in `/proc/…/limits`.

@@ -28,7 +28,19 @@ pub(crate) struct Stamp {
     pub(crate) sent_ns: u64,
 }
 
+/// The number of a run out of chance and what tells this host's clock, if anything does: below 2^48, so that it has few digits
+/// in every event.
+pub(crate) fn run_number(chance: u64, clock: Option<u16>) -> u64 {
+    ((chance >> (64 - CHANCE_BITS)) << CLOCK_BITS) | u64::from(clock.unwrap_or(CLOCK_UNKNOWN))
+}
+
 impl Stamp {
+    /// Whether the times in it are of the same clock as those of the run `run`, as far as can be told.
+    pub(crate) fn shares_clock(&self, run: u64) -> bool {
+        let clock = |run: u64| run as u16;
+        clock(self.run) != CLOCK_UNKNOWN && clock(self.run) == clock(run)
+    }
+
     /// Appends the member `"_lg":[…]`.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(STAMP_HEAD);
@@ -131,6 +143,10 @@ pub(crate) fn leading_number(text: &[u8]) -> Option<(u64, usize)> {
     (0 < length).then_some((number, length))
 }
 
+const CHANCE_BITS: u32 = 32;
+const CLOCK_BITS: u32 = 16;
+/// Of a host that does not tell.
+const CLOCK_UNKNOWN: u16 = 0;
 /// How the JSON of every event begins.
 const EVENT_HEAD: &[u8] = br#"{"type":"event","seq":"#;
 /// How the generator's own member begins.
@@ -162,6 +178,20 @@ mod tests {
         let end = json.len();
         json.extend_from_slice(b",\"x\":1}}");
         assert_eq!(Stamp::find(&json), Some((STAMP, end)));
+    }
+
+    #[test]
+    fn only_runs_of_one_clock_share_it() {
+        let check = |one: Option<u16>, other: Option<u16>, expected: bool| {
+            let stamp = Stamp { run: run_number(u64::MAX, one), ..STAMP };
+            assert!(stamp.run < 1 << 48);
+            assert_eq!(stamp.shares_clock(run_number(5, other)), expected, "{one:?} {other:?}");
+        };
+        check(Some(7), Some(7), true);
+        check(Some(7), Some(8), false);
+        check(Some(7), None, false);
+        check(None, None, false);
+        assert_ne!(run_number(1 << 63, None), run_number(1 << 62, None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand};
 
 use crate::agent::AgentFlags;
@@ -98,26 +99,56 @@ pub(crate) enum Command {
 
 /// The command line, where commands that are a part of `run` have only their part of its options.
 pub(crate) fn command() -> clap::Command {
-    let without = |command: clap::Command, names: &[&'static str]| {
+    let without = |command: clap::Command, names: &[&str]| {
         names.iter().fold(command, |command, name| command.mut_arg(*name, |arg| arg.hide(true)))
     };
+    let hiding = |command: clap::Command| {
+        let names = hidden(command.get_name());
+        without(command, &names)
+    };
     Flags::command()
-        .mut_subcommand("pub", |command| {
-            let command = command.mut_arg("connections", |arg| arg.default_value("0"));
-            without(without(command, SUBSCRIBING), &["connections", "hgrm"])
-        })
-        .mut_subcommand("sub", |command| without(command, PUBLISHING))
-        .mut_subcommand("connect", |command| {
-            without(
-                without(command, PUBLISHING),
-                &["slow", "on_slow", "resume_churn", "churn", "reconnect", "verify", "hgrm"],
-            )
-        })
+        .mut_subcommand("pub", |command| hiding(command.mut_arg("connections", |arg| arg.default_value("0"))))
+        .mut_subcommand("sub", hiding)
+        .mut_subcommand("connect", hiding)
         .mut_subcommand("search", |command| {
-            without(command, &["hold", "rate", "stages"])
+            hiding(command)
                 .mut_arg("duration", |arg| arg.default_value("5s"))
                 .mut_arg("warmup", |arg| arg.default_value("1s"))
         })
+}
+
+/// Refuses options of `run` that a part of it does not have and that were typed all the same, since they would do nothing. What
+/// the environment says may be meant for other commands.
+///
+/// # Errors
+/// Names the first of them.
+pub(crate) fn refuse_hidden(matches: &ArgMatches) -> Result<(), String> {
+    let Some((command, matches)) = matches.subcommand() else { return Ok(()) };
+    let names = hidden(command);
+    let mut typed = names.iter().filter(|name| {
+        // What hides an option that is named in a sentence of its own is left to that.
+        **name != "connections" && matches.value_source(name) == Some(ValueSource::CommandLine)
+    });
+    typed.next().map_or(Ok(()), |name| {
+        Err(format!(
+            "{command} has no --{}: it would do nothing (see loadgen {command} --help)",
+            name.replace('_', "-")
+        ))
+    })
+}
+
+/// The options of `run` that a command has no use for.
+fn hidden(command: &str) -> Vec<&'static str> {
+    let (part, more): (&[&str], &[&str]) = match command {
+        "pub" => (SUBSCRIBING, &["connections", "hgrm"]),
+        "sub" => (PUBLISHING, &[]),
+        "connect" => {
+            (PUBLISHING, &["slow", "on_slow", "resume_churn", "churn", "reconnect", "verify", "hgrm"])
+        }
+        "search" => (&[], &["hold", "rate", "stages"]),
+        _ => (&[], &[]),
+    };
+    [part, more].concat()
 }
 
 /// The name of channels that takes that of the profile's, if there is one.
@@ -554,8 +585,9 @@ Publish and subscribe at once; measure, and check that every subscriber got ever
 
 Latencies: e2e is receipt minus the time the event was due (no coordinated omission); service is receipt minus the \
 time it was really sent; ack is the answer to a publish minus its sending; span is the last minus the first \
-subscriber's receipt of one event; handshake is from connecting to the open stream; send lag is how late the \
-generator itself was.
+subscriber's receipt of one event; handshake is from connecting to the open stream; resumed is e2e of what had to wait because \
+the generator had cut a subscriber off (--resume-churn, --reconnect), and is not in e2e; send lag is how late the generator \
+itself was.
 
 A gap that the server tells is counted, and what lies in it is not expected; where it says that some follow \
 (`--on-slow latest`), as many must come as were not left out, the newest among them. A loss without a gap, a repeat, a \
@@ -585,8 +617,9 @@ Exit codes:
 const ABOUT_SUB: &str = "\
 Subscribe only; latencies are measured where the payloads are those of another loadgen on this host.
 
-Events say when they were due by a clock that all processes of one host share. On another host there are counts and rates, but \
-no latencies. The order is checked; what should have come cannot be known here.";
+Events say when they were due by a clock that all processes of one host share, and which clock that was. On another host, and \
+where the system does not tell its clocks apart (all but Linux), there are counts and rates, but no latencies. The order is \
+checked (where the server numbers nothing, that of each publisher); what should have come cannot be known here.";
 
 const AFTER_SUB: &str = "\
 Examples:
@@ -605,7 +638,8 @@ const ABOUT_CONNECT: &str = "\
 Connect at a rate, however the server fares, and hold the connections.
 
 A handshake counts from when its connection was due. A connection that fails is not tried again: failures are counted by \
-their reason, and fail the command, unless an objective says how many may (--slo 'connected>=99%').";
+their reason, and fail the command, unless an objective says how many may (--slo 'connected>=99%'). It is INVALID if the \
+generator was the bottleneck while connecting. Intervals count from the first connection.";
 
 const AFTER_CONNECT: &str = "\
 Examples:
@@ -619,7 +653,11 @@ The rate is doubled until an objective is missed, and then the ratio between wha
 is small enough. Each step is a run of its own, of 5 s unless said otherwise. A rate of which the server accepts less than \
 99 % does not hold.
 
-Files (-o and others) are of the run at the highest rate that held, or of the last one if none did; --json is of the whole search.";
+Where the generator was the bottleneck nothing is known of the server, whatever the objectives say: then the search is INVALID. \
+What the server does not take in time is not held against the generator.
+
+Files (-o and others) are of the run at the highest rate that held, or of the last one if none did, or of the one that failed; \
+--json is of the whole search and says how it ended, also early.";
 
 const AFTER_SEARCH: &str = "\
 Examples:
@@ -757,6 +795,29 @@ mod tests {
         check("sub", &["connections", "slow", "out", "hgrm"], &["rate", "batch"]);
         check("connect", &["connect-rate", "out", "hlog"], &["rate", "slow", "hgrm"]);
         check("search", &["slo", "from", "out"], &["rate", "stages"]);
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        let check = |arguments: &str, refused: Option<&str>| {
+            let words = ["loadgen"].into_iter().chain(arguments.split_whitespace());
+            let matches = command().try_get_matches_from(words).expect(arguments);
+            match (refuse_hidden(&matches), refused) {
+                (Ok(()), None) => {}
+                (Err(error), Some(name)) => assert!(error.contains(name), "{arguments}: {error}"),
+                (got, _) => panic!("{arguments}: {got:?}"),
+            }
+        };
+        check("run http://x:1 -R 5k -n 100", None);
+        check("sub http://x:1 -c 5 -d 1s", None);
+        check("sub http://x:1 -R 5k", Some("--rate"));
+        check("sub http://x:1 -n 100", Some("--messages"));
+        check("sub http://x:1 --stages 1:1h", Some("--stages"));
+        check("connect http://x:1 --slow 5", Some("--slow"));
+        check("connect http://x:1 --slo p99<1s --slo-abort-after 1s", Some("--slo-abort-after"));
+        check("pub http://x:1 --resume-churn 5", Some("--resume-churn"));
+        check("pub http://x:1 -R 5 --batch 2", None);
+        check("search http://x:1 --slo p99<1s -R 5", Some("--rate"));
     }
 
     #[test]

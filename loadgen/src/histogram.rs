@@ -176,6 +176,8 @@ pub(crate) struct DeliveryLatencies {
     pub(crate) handshake: Latency,
     /// From the loss of a connection to the open stream of the next one.
     pub(crate) reconnect: Latency,
+    /// From the time an event was due to its receipt, where the generator had cut the subscriber off meanwhile.
+    pub(crate) resumed: Latency,
 }
 
 impl DeliveryLatencies {
@@ -186,6 +188,7 @@ impl DeliveryLatencies {
             service: Latency::new(),
             handshake: Latency::new(),
             reconnect: Latency::new(),
+            resumed: Latency::new(),
         }
     }
 
@@ -197,6 +200,7 @@ impl DeliveryLatencies {
         self.service.merge(&other.service);
         self.handshake.merge(&other.handshake);
         self.reconnect.merge(&other.reconnect);
+        self.resumed.merge(&other.resumed);
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! # Bounds         an answer's head is at most 16 KiB, its body at most 1 MiB; more is an error
 
+use std::io::{self, ErrorKind};
+
 use crate::target::Target;
+use crate::tls::ReadWrite;
 
 /// The head of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +37,25 @@ pub(crate) struct Answer<'a> {
 
 /// What a server that speaks TLS begins with when it is asked in plain words.
 const TLS_ALERT: u8 = 0x15;
+
+/// Sends one request over a connection that is waited for, and reads the head of its answer. What came along with the head of
+/// the body is handed on.
+///
+/// # Errors
+/// The connection breaks or is silent for too long, or the answer is not HTTP/1.1.
+pub(crate) fn ask(stream: &mut (impl ReadWrite + ?Sized), request: &[u8]) -> io::Result<(Head, Vec<u8>)> {
+    stream.write_all(request)?;
+    let (mut got, mut piece) = (Vec::new(), [0; 4_096]);
+    loop {
+        if let Some((head, length)) = read_head(&got).map_err(io::Error::other)? {
+            return Ok((head, got.split_off(length)));
+        }
+        match stream.read(&mut piece)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => got.extend_from_slice(&piece[..count]),
+        }
+    }
+}
 
 /// Reads the head at the start of `bytes`; `None` while it is incomplete. The number is the head's length.
 ///

@@ -117,6 +117,14 @@ impl DeliveryCounts {
             closed: self.closed - before.closed,
         }
     }
+
+    /// Adds those of another thread or interval.
+    pub(crate) fn add(&mut self, more: DeliveryCounts) {
+        self.events += more.events;
+        self.bytes += more.bytes;
+        self.gaps += more.gaps;
+        self.closed += more.closed;
+    }
 }
 
 impl PublishCounts {
@@ -128,6 +136,14 @@ impl PublishCounts {
             refused: self.refused - before.refused,
             retried: self.retried - before.retried,
         }
+    }
+
+    /// Adds those of another interval.
+    pub(crate) fn add(&mut self, more: PublishCounts) {
+        self.sent += more.sent;
+        self.accepted += more.accepted;
+        self.refused += more.refused;
+        self.retried += more.retried;
     }
 }
 

@@ -207,6 +207,17 @@ pub(crate) fn tie(command: &mut std::process::Command, cpu: Option<usize>) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn tie(_: &mut std::process::Command, _: Option<usize>) {}
 
+/// A mark of the clock that [`now_ns`] reads: the same for all processes that read the same one, and another, save by rare
+/// chance, on another host, after another start of this one, or where a container's clock is set apart. `None` where the
+/// system does not tell.
+pub(crate) fn clock_mark() -> Option<u16> {
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
+    // A system without namespaces of time has no such file.
+    let offsets = fs::read("/proc/self/timens_offsets").unwrap_or_default();
+    let hash = crc32fast::hash(&[boot, offsets].concat());
+    Some((((hash >> 16) ^ hash) as u16).max(1))
+}
+
 /// Nanoseconds in a second.
 pub(crate) const NS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -220,6 +231,13 @@ mod tests {
         assert!(0 < clock);
         assert!(clock <= now_ns());
         assert!(cpu <= thread_cpu_ns());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_clock_has_a_mark_that_stays() {
+        let mark = clock_mark().expect("Linux tells");
+        assert_eq!((clock_mark(), mark != 0), (Some(mark), true));
     }
 
     #[test]

@@ -63,6 +63,9 @@ use crate::plan::{Plan, Role};
 fn main() -> ExitCode {
     let matches = flags::command().get_matches();
     let mut flags = Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Err(error) = flags::refuse_hidden(&matches) {
+        return failed(EXIT_USAGE, &error);
+    }
     flags.retype(&matches);
     let stop = match stop_signals() {
         Ok(stop) => stop,
@@ -81,7 +84,10 @@ fn main() -> ExitCode {
             Ok(()) => agent::run(&flags, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
-        Command::Doctor(flags) => doctor::run(&flags),
+        Command::Doctor(flags) => match flags.target.target() {
+            Ok(target) => doctor::run(&flags, &target),
+            Err(error) => return failed(EXIT_USAGE, &error),
+        },
         Command::Completions(flags) => shell::completions(&flags),
         Command::Man(flags) => shell::man(&flags),
         Command::Replay(flags) => match replay::Plan::new(flags) {
@@ -96,7 +102,10 @@ fn main() -> ExitCode {
             Ok(plan) => side_by_side::run(&plan, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
-        Command::Report(flags) => report::saved::run(&flags),
+        Command::Report(flags) => match flags.check() {
+            Ok(()) => report::saved::run(&flags),
+            Err(error) => return failed(EXIT_USAGE, &error),
+        },
         Command::Compare(flags) => compare::run(&flags),
         Command::Floor(flags) => floor::run(&flags, &stop),
     };

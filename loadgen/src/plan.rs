@@ -215,6 +215,14 @@ impl Plan {
             }
         };
         let pace = Pace::new(&flags)?;
+        if flags.reconnect.is_some_and(|storm| pace.duration_ns <= storm.after_ns) {
+            return Err(
+                "--reconnect comes when the measured part is over, so make --duration longer".to_owned()
+            );
+        }
+        if hold && flags.slo_abort_after.is_some() {
+            return Err("--slo-abort-after watches what is published, and nothing is".to_owned());
+        }
         let foreign = foreign(&flags, files)?;
         let channel_name = |number: u32| match &foreign {
             Some(foreign) if flags.channel == CHANNEL_DEFAULT => foreign.channel_name(number),
@@ -308,7 +316,7 @@ impl Plan {
 
     /// The loops that the agent in this place drives: they are dealt out in turn, so that each agent gets its share of whatever
     /// is shared out among loops.
-    pub(crate) fn loops_of(&self, place: u32) -> impl Iterator<Item = u32> + use<> {
+    pub(crate) fn loops_of(&self, place: u32) -> impl ExactSizeIterator<Item = u32> + use<> {
         (place..self.threads).step_by(self.agents.len().max(1))
     }
 
@@ -649,6 +657,11 @@ mod tests {
         check("--protocol nchan --resume-churn 5", "--resume-churn");
         check("--protocol mercure", "--transport ws");
         check("--reconnect storm:2000@1s", "--reconnect");
+        check("--reconnect storm:50%@40s -d 30s", "--reconnect");
+        check("--reconnect storm:50%@2s --stages 1:1s,2:1s", "--reconnect");
+        check("--hold --slo p99<1s --slo-abort-after 3s", "--slo-abort-after");
+        check("--subscribe-path /x", "--subscribe-path");
+        check("--publish-header a:b", "--publish-header");
         check("--interval 99ms", "--interval");
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct PressTally {
     pub(crate) data_bytes: u64,
     /// Events sent for the first time.
     pub(crate) sent: u64,
+    /// Requests of the measured part that were late because the server took no more, or because it had ended the connection.
+    pub(crate) held_back: u64,
 }
 
 /// One publisher.

@@ -129,6 +129,8 @@ struct Desk {
     connected: bool,
     arrivals: Arrivals,
     retry_ns: u64,
+    /// When something was due last that the server left no room for.
+    held_back_ns: u64,
 }
 
 impl PressRoom {
@@ -334,6 +336,7 @@ impl PressRoom {
 
     /// Publishes what is due, each publisher by its own part of the schedule.
     fn publish(&mut self, now_ns: u64) {
+        let mut is_behind = false;
         for index in 0..self.desks.len() {
             if now_ns < self.end_ns {
                 self.desks[index].publisher.retry(now_ns, &self.plan, &mut self.press);
@@ -345,17 +348,27 @@ impl PressRoom {
                 if now_ns < self.start_ns || (!closed_loop && now_ns < due_ns) {
                     break;
                 }
-                if full || !desk.connected || !desk.publisher.has_room() {
+                if full {
+                    break;
+                }
+                if !desk.connected || !desk.publisher.has_room() {
+                    desk.held_back_ns = now_ns;
+                    is_behind = true;
                     break;
                 }
                 let first = desk.next_event(&self.plan);
                 let events = u64::from(self.plan.batch).min(self.plan.messages_max - first) as u32;
                 desk.arrivals.pass();
+                if due_ns <= desk.held_back_ns && self.press.measured_from_ns <= due_ns {
+                    self.press.tally.held_back += 1;
+                }
                 // The clock is read anew, since making a thousand events takes a while.
                 let sent_ns = machine::now_ns().max(due_ns);
                 desk.publisher.publish(events, due_ns, sent_ns, &self.plan, &mut self.press);
             }
+            is_behind |= 0 < self.desks[index].publisher.unsettled();
         }
+        self.shared.is_behind.store(is_behind, Ordering::Relaxed);
         self.shared.accepted.store(self.press.tally.accepted, Ordering::Relaxed);
         self.shared.owed.store(self.press.tally.owed, Ordering::Relaxed);
     }
@@ -472,6 +485,7 @@ impl Desk {
             connected: false,
             arrivals: Arrivals::new(plan.arrival, plan.stages.clone(), plan.seed, place, plan.batch),
             retry_ns: 0,
+            held_back_ns: 0,
         }
     }
 

@@ -12,14 +12,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::agent::remote;
 use crate::audit::Audit;
-use crate::control::{Command, Progress, Report as ThreadReport, Shared};
+use crate::control::{Command, NOTES_EACH, Progress, Report as ThreadReport, Shared};
 use crate::cost::{Costs, Reading};
 use crate::counting::request;
+use crate::event::run_number;
 use crate::interval::{Note, Phase};
 use crate::live::Recorder;
 use crate::machine::{self, NS_PER_SECOND, now_ns};
-use crate::objective::watch::Watch;
-use crate::options::Rate;
+use crate::objective::watch::{Standing, Watch};
 use crate::payload::scatter;
 use crate::plan::{EVENTS_MAX, Plan, Role};
 use crate::publishing::{self, Published};
@@ -51,11 +51,14 @@ pub(crate) fn measure(plan: Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<Opti
 
 fn measure_plan(plan: &Arc<Plan>, stop: &Arc<AtomicBool>) -> anyhow::Result<Option<Report>> {
     check_descriptors(plan, None)?;
+    set_up_foreign(plan)?;
+    // Both before the loops are there, since these connect at once.
+    let first = plan.source.read(0).context("reading what the server has used")?;
     let mut run = match Run::new(Arc::clone(plan), Arc::clone(stop)) {
         Err(_) if stop.load(Ordering::Relaxed) => return Ok(None),
         run => run?,
     };
-    let report = run.drive();
+    let report = run.drive(&first);
     let interrupted = run.stop.load(Ordering::Relaxed) && !run.is_called_off;
     run.close();
     match report {
@@ -111,21 +114,22 @@ struct Run {
     is_called_off: bool,
     /// What was used at the start of the measured part, and at its end.
     readings: Option<(Reading, Reading)>,
+    /// What is to be told besides the figures.
+    notes: Vec<String>,
 }
 
 impl Run {
     fn new(plan: Arc<Plan>, stop: Arc<AtomicBool>) -> anyhow::Result<Run> {
         let (sender, reports) = crossbeam_channel::unbounded();
-        // Below 2^48, so that it has few digits in every event.
-        let number = scatter(now_ns() ^ u64::from(std::process::id())) >> 16;
-        let (notes, told) = crossbeam_channel::unbounded();
+        let number = run_number(scatter(now_ns() ^ u64::from(std::process::id())), machine::clock_mark());
+        let ready = remote::summon(&plan, number, &stop)?;
+        let (notes, told) = crossbeam_channel::bounded(NOTES_EACH * (plan.threads as usize + 1));
         let shared = Arc::new(Shared::new(plan.outputs.interval.ns, notes));
         let loops = if plan.agents.is_empty() {
             let spawn =
                 |thread| worker::spawn(&plan, thread, number, &shared, sender.clone()).map(Handle::Loop);
             (0..plan.threads).map(spawn).collect::<io::Result<Vec<_>>>()
         } else {
-            let ready = remote::summon(&plan, number, &stop)?;
             let go = |ready: remote::Ready| ready.go(&plan, &shared, sender.clone()).map(Handle::Agent);
             ready.into_iter().map(go).collect()
         };
@@ -146,22 +150,21 @@ impl Run {
             recorder,
             is_called_off: false,
             readings: None,
+            notes: Vec::new(),
         })
     }
 
     /// Connect, publish or hold, drain, stop, audit.
-    fn drive(&mut self) -> anyhow::Result<Report> {
-        self.set_up_foreign()?;
-        let first = self.plan.source.read(0).context("reading what the server has used")?;
-        let begun_ns = now_ns();
-        self.await_loops("connecting", u64::MAX, |report| matches!(report, ThreadReport::Connected))?;
+    fn drive(&mut self, first: &Reading) -> anyhow::Result<Report> {
+        let begun_ns = self.shared.begun_ns;
+        let is_connected =
+            self.await_loops("connecting", u64::MAX, |report| matches!(report, ThreadReport::Connected))?;
         let connecting_s = (now_ns() - begun_ns) as f64 / NS_PER_SECOND as f64;
         let resident_bytes = machine::resident_bytes();
         let mut notes = Vec::new();
-        let (published, measured_from_ns) = if self.plan.hold {
+        let (published, measured_from_ns) = if is_connected && self.plan.hold {
             (None, self.hold()?)
-        } else {
-            let (published, measured_from_ns) = self.publish()?;
+        } else if is_connected && let Some((published, measured_from_ns)) = self.publish()? {
             if !self.drain(&published.record) {
                 notes.push(format!(
                     "not every subscriber had settled its last event {:.0} s after publishing had ended",
@@ -174,21 +177,35 @@ impl Run {
                 ));
             }
             (Some(published), measured_from_ns)
+        } else {
+            notes.push("the run was interrupted while it was connecting".to_owned());
+            (None, now_ns())
         };
         let findings = self.stop()?;
         self.shared.note(Note::Phase(Phase::Auditing));
-        if self.plan.role == Role::Connect && findings.iter().all(|one| one.latencies.handshake.count() == 0)
+        if self.plan.role == Role::Connect
+            && is_connected
+            && findings.iter().all(|one| one.latencies.handshake.count() == 0)
         {
             let mut reasons = findings.iter().flat_map(|one| one.refusals.keys());
             anyhow::bail!("nobody could connect: {}", reasons.next().map_or("", String::as_str));
         }
+        notes.append(&mut self.notes);
+        let left_out = self.shared.left_out.load(Ordering::Relaxed);
+        if 0 < left_out {
+            notes.push(format!(
+                "{left_out} intervals are missing over time, since the recorder was too slow for them"
+            ));
+        }
         notes.extend(self.unmeasured(&findings));
         let costs = self
             .readings
-            .map(|(start, end)| Costs::between(&first, &start, &end, self.plan.seats.len() as u64));
+            .map(|(start, end)| Costs::between(first, &start, &end, self.plan.seats.len() as u64));
         let nothing = Record::new(0);
         let record = published.as_ref().map_or(&nothing, |published| &published.record);
         let audit = Audit::new(&self.plan, record, &findings, measured_from_ns);
+        // Where connecting is what is measured, everything counts from its beginning.
+        let measured_from_ns = if self.plan.role == Role::Connect { begun_ns } else { measured_from_ns };
         Ok(Report::new(Material {
             plan: &self.plan,
             published: published.as_ref(),
@@ -206,23 +223,6 @@ impl Run {
         }))
     }
 
-    /// Makes the requests that a server of others wants before its first subscriber.
-    fn set_up_foreign(&self) -> anyhow::Result<()> {
-        let Plan { target, channels, foreign, .. } = &*self.plan;
-        for request in foreign.iter().flat_map(|foreign| foreign.setup(channels)) {
-            anyhow::ensure!(target.tls.is_none(), "requests before a run are made without encryption only");
-            let asked = request::ask(target.address, &target.authority, &request);
-            let status = asked.with_context(|| format!("{} {}", request.method, request.path))?;
-            anyhow::ensure!(
-                request::is_ok(status, &request.ok),
-                "{} {} was answered {status}",
-                request.method,
-                request.path
-            );
-        }
-        Ok(())
-    }
-
     /// Why subscribers of somebody else's events have no latencies, if they have none.
     fn unmeasured(&self, findings: &[Findings]) -> Option<String> {
         let delivered: u64 = findings.iter().map(|one| one.tally.delivered).sum();
@@ -238,18 +238,35 @@ impl Run {
         })
     }
 
-    /// Takes the first or the second reading of what the measured part costs.
-    fn read_costs(&mut self) -> anyhow::Result<()> {
-        let delivered =
-            self.loops.iter().map(|handle| handle.progress().delivered.load(Ordering::Relaxed)).sum();
-        let reading = self.plan.source.read(delivered).context("reading what the server has used")?;
+    /// Takes the first or the second reading of what the measured part costs. A server that tells no more, be it because it has
+    /// died, is left out: what was measured of it is worth a report.
+    fn read_costs(&mut self) {
+        let delivered = self.delivered();
+        let reading = self.plan.source.read(delivered).unwrap_or_else(|error| {
+            self.notes.push(format!("what the server has used could not be read any more: {error}"));
+            Reading::without_server(delivered)
+        });
         self.readings = Some((self.readings.map_or(reading, |(start, _)| start), reading));
-        Ok(())
+    }
+
+    /// Where the publishers stand.
+    fn standing(&self) -> Standing {
+        let Shared { accepted, owed, is_behind, .. } = &*self.shared;
+        Standing {
+            accepted: accepted.load(Ordering::Relaxed),
+            owed: owed.load(Ordering::Relaxed),
+            is_behind: is_behind.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Events that all subscribers together have got so far.
+    fn delivered(&self) -> u64 {
+        self.loops.iter().map(|handle| handle.progress().delivered.load(Ordering::Relaxed)).sum()
     }
 
     /// Keeps the connections for the duration; returns when that began.
     fn hold(&mut self) -> anyhow::Result<u64> {
-        self.read_costs()?;
+        self.read_costs();
         let from_ns = now_ns();
         let to_ns = from_ns + self.plan.duration_ns;
         self.shared.measured_to_ns.store(to_ns, Ordering::Relaxed);
@@ -262,17 +279,19 @@ impl Run {
                 return Err(lost.into());
             }
         }
-        self.read_costs()?;
+        self.read_costs();
         Ok(from_ns)
     }
 
-    /// Publishes the whole schedule; returns what came of it and where the measured part began.
-    fn publish(&mut self) -> anyhow::Result<(Published, u64)> {
+    /// Publishes the whole schedule; returns what came of it and where the measured part began, or nothing if somebody ended the
+    /// run before the publishers were connected.
+    fn publish(&mut self) -> anyhow::Result<Option<(Published, u64)>> {
         let publishing =
             publishing::spawn(&self.plan, self.number, &self.shared, &self.stop, self.sender.clone())?;
         let publishing = self.publishing.insert(publishing);
         match self.reports.recv() {
             Ok(ThreadReport::Ready) => {}
+            Ok(ThreadReport::Failed(_)) if self.stop.load(Ordering::Relaxed) => return Ok(None),
             Ok(ThreadReport::Failed(reason)) => anyhow::bail!(reason),
             Ok(ThreadReport::Lost(lost)) => return Err(lost.into()),
             other => anyhow::bail!("the publishers could not start: {other:?}"),
@@ -285,24 +304,23 @@ impl Run {
         self.loops.iter().for_each(|handle| handle.send(Command::Begin { start_ns, measured_from_ns }));
         publishing.begin(start_ns);
         let plan = Arc::clone(&self.plan);
-        let rate = if let Rate::PerSecond(rate) = plan.rate { rate } else { 0.0 };
-        let mut watch = plan
-            .patience_ns
-            .map(|patience_ns| Watch::new(&plan.objectives, patience_ns, measured_from_ns, rate));
+        let mut watch =
+            plan.patience_ns.map(|patience_ns| Watch::new(&plan.objectives, patience_ns, measured_from_ns));
         loop {
             let soonest_ns = if self.readings.is_none() { measured_from_ns } else { u64::MAX };
             let report = self.next_report(soonest_ns)?;
             if self.readings.is_none() && measured_from_ns <= now_ns() {
-                self.read_costs()?;
+                self.read_costs();
+                watch.iter_mut().for_each(|watch| watch.begin(self.standing(), now_ns()));
             }
             match report {
                 Some(ThreadReport::Published(published)) => {
-                    self.read_costs()?;
-                    return Ok((*published, measured_from_ns));
+                    self.read_costs();
+                    return Ok(Some((*published, measured_from_ns)));
                 }
                 Some(ThreadReport::Sampled(sample)) => {
-                    let accepted = self.shared.accepted.load(Ordering::Relaxed);
-                    if watch.as_mut().is_some_and(|watch| watch.take(&sample, accepted, now_ns())) {
+                    let standing = self.standing();
+                    if watch.as_mut().is_some_and(|watch| watch.take(&sample, standing, now_ns())) {
                         self.is_called_off = true;
                         self.stop.store(true, Ordering::Relaxed);
                     }
@@ -365,7 +383,7 @@ impl Run {
         self.loops.iter().for_each(|handle| handle.send(command.clone()));
     }
 
-    /// Waits for one report that `counts` from every loop; `false` if the deadline comes first.
+    /// Waits for one report that `counts` from every loop; `false` if the deadline comes first, or a signal while connecting.
     fn await_loops(
         &mut self,
         doing: &str,
@@ -379,7 +397,7 @@ impl Run {
             }
             let connecting = doing == "connecting";
             if connecting && self.stop.load(Ordering::Relaxed) {
-                anyhow::bail!("interrupted while connecting");
+                return Ok(false);
             }
             if let Some(report) = self.next_report(deadline_ns)? {
                 count += usize::from(counts(&report));
@@ -399,6 +417,24 @@ impl Run {
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("all threads of the run have ended"),
         }
     }
+}
+
+/// Makes the requests that a server of others wants before its first subscriber.
+fn set_up_foreign(plan: &Plan) -> anyhow::Result<()> {
+    let Plan { target, channels, foreign, .. } = plan;
+    for request in foreign.iter().flat_map(|foreign| foreign.setup(channels)) {
+        let asked = target
+            .connect(request::PATIENCE)
+            .and_then(|mut stream| request::ask_over(&mut *stream, &target.authority, &request));
+        let status = asked.with_context(|| format!("{} {}", request.method, request.path))?;
+        anyhow::ensure!(
+            request::is_ok(status, &request.ok),
+            "{} {} was answered {status}",
+            request.method,
+            request.path
+        );
+    }
+    Ok(())
 }
 
 /// Each connection is a descriptor, and a few belong to the program: the agent in this place, or the run's own process.

@@ -1,7 +1,8 @@
 //! `loadgen search`: the highest rate that holds the objectives.
 //!
 //! # Contract       doubles the rate until an objective is missed, halves it until none is, then bisects to the precision;
-//! each step is a run of its own. A rate that the generator cannot make ends the search as INVALID
+//! each step is a run of its own. If the lowest rate that does not hold is one that the generator could not make, the search is
+//! INVALID
 //! # Bounds         at most [`STEPS_MAX`] steps
 
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ use crate::load::share::Share;
 use crate::objective::Judged;
 use crate::options::Rate;
 use crate::plan::Plan as RunPlan;
+use crate::report::outputs::probe;
 use crate::report::{Report, Verdict};
 use crate::run;
 
@@ -99,11 +101,32 @@ enum Outcome {
     Missed,
     /// The generator could not make it.
     Invalid,
+    /// The server lost, repeated, reordered or changed something.
+    Failed,
+}
+
+/// How the search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Ending {
+    /// The highest rate is known.
+    Found,
+    /// No rate holds.
+    Missed,
+    /// The generator could not make a rate that would have to be tried.
+    Invalid,
+    /// A run failed its verification.
+    Failed,
+    /// Somebody ended it early.
+    Interrupted,
+    /// A run could not be set up.
+    Broken,
 }
 
 /// What came of the search.
 #[derive(Debug, Serialize)]
 struct Findings {
+    ending: Ending,
     /// The highest rate that held; absent if none did.
     rate: Option<f64>,
     /// The lowest rate above it that did not; absent if the highest allowed one held.
@@ -111,7 +134,7 @@ struct Findings {
     steps: Vec<Step>,
 }
 
-/// Searches and prints each step.
+/// Searches and prints each step. However it ends, what there is until then is told and written.
 ///
 /// # Errors
 /// The server cannot be reached, or the result cannot be written.
@@ -119,104 +142,176 @@ pub(crate) fn run(plan: &Plan, stop: &Arc<AtomicBool>) -> anyhow::Result<ExitCod
     let outputs = &plan.run.outputs;
     outputs.prepare()?;
     let is_json_alone = plan.json.as_deref() == Some(Path::new("-"));
+    if let Some(path) = plan.json.as_ref().filter(|_| !is_json_alone) {
+        probe(path)?;
+    }
     let is_silent = is_json_alone || outputs.quiet;
     // What files are written of: the highest rate that held, or else the last one that was tried.
     let mut best: Option<(f64, Report)> = None;
     let mut last = None;
-    let mut is_interrupted = false;
+    let mut broken = None;
+    let mut early = None;
     let mut steps: Vec<Step> = Vec::new();
     let mut interval = Interval::new(plan.from, plan.to, plan.precision);
     while let Some(rate) = interval.next_rate()
+        && early.is_none()
         && steps.len() < STEPS_MAX
     {
-        let report = run::measure(plan.run.at_rate(rate), stop)?;
-        let Some(report) = report.filter(|report| report.verdict() != Verdict::Interrupted) else {
-            is_interrupted = true;
+        let report = match run::measure(plan.run.at_rate(rate), stop) {
+            Ok(report) => report.filter(|report| report.verdict() != Verdict::Interrupted),
+            Err(error) => {
+                (early, broken) = (Some(Ending::Broken), Some(error));
+                break;
+            }
+        };
+        let Some(report) = report else {
+            early = Some(Ending::Interrupted);
             break;
         };
         // Ending a run sets the flag; a signal during it has shown in the verdict.
         stop.store(false, Ordering::Relaxed);
-        if report.verdict() == Verdict::Failed {
-            outputs.write_files(&report)?;
-            eprint!("{}", report.failures());
-            return Ok(ExitCode::from(report.exit_code()));
-        }
-        let step = judge(rate, &report);
+        let step = Step::judge(rate, &report);
         if !is_silent {
             writeln!(io::stdout(), "{}", step.line(steps.len() + 1))?;
         }
-        let is_held = step.outcome == Outcome::Held;
-        interval.note(rate, is_held);
-        if is_held && best.as_ref().is_none_or(|(other, _)| *other < rate) {
-            best = Some((rate, report));
-        } else {
-            last = Some(report);
+        match step.outcome {
+            Outcome::Failed => {
+                eprint!("{}", report.failures());
+                early = Some(Ending::Failed);
+                // It is this run that has to be looked into.
+                (best, last) = (None, Some(report));
+            }
+            Outcome::Held => {
+                interval.note(rate, true);
+                if best.as_ref().is_none_or(|(other, _)| *other < rate) {
+                    best = Some((rate, report));
+                }
+            }
+            Outcome::Missed | Outcome::Invalid => {
+                interval.note(rate, false);
+                last = Some(report);
+            }
         }
         steps.push(step);
     }
-    if let Some(report) = best.map(|(_, report)| report).or(last) {
-        outputs.write_files(&report)?;
-    }
-    if is_interrupted {
-        return Ok(ExitCode::from(EXIT_INTERRUPTED));
-    }
     let bounded_by = steps.iter().find(|step| Some(step.rate) == interval.bound).map(|step| step.outcome);
-    let findings = Findings { rate: interval.held, bound: interval.bound, steps };
-    if let Some(path) = &plan.json {
-        let mut text = serde_json::to_string_pretty(&findings)?;
-        text.push('\n');
-        if is_json_alone {
-            io::stdout().write_all(text.as_bytes())?;
-        } else {
-            std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-        }
+    let ending = early.unwrap_or_else(|| Ending::of(interval.held, bounded_by));
+    if let Some(error) = broken.take_if(|_| steps.is_empty()) {
+        return Err(error);
     }
-    let (text, code) = match (findings.rate, findings.bound, bounded_by) {
-        (None, ..) => ("no rate holds the objectives".to_owned(), EXIT_MISSED),
-        (Some(rate), Some(bound), Some(Outcome::Invalid)) => (
-            format!(
-                "INVALID: {rate:.0}/s holds, and at {bound:.0}/s the generator was the bottleneck: the server may do more"
-            ),
-            EXIT_INVALID,
-        ),
-        (Some(rate), Some(bound), _) => {
-            (format!("highest rate that holds: {rate:.0}/s ({bound:.0}/s does not)"), 0)
-        }
-        (Some(rate), None, _) => (format!("the highest rate allowed holds: {rate:.0}/s"), 0),
-    };
-    match (is_json_alone, outputs.quiet && code != 0) {
+    let findings = Findings { ending, rate: interval.held, bound: interval.bound, steps };
+    let files = best.map(|(_, report)| report).or(last).map_or(Ok(()), |report| outputs.write_files(&report));
+    let json = plan.json.as_ref().map_or(Ok(()), |path| findings.write(path, is_json_alone));
+    let text = findings.line();
+    match (is_json_alone, outputs.quiet && ending != Ending::Found) {
         (_, true) => eprintln!("{text}"),
         (false, false) if !outputs.quiet => writeln!(io::stdout(), "{text}")?,
         _ => {}
     }
-    Ok(ExitCode::from(code))
+    files.and(json)?;
+    broken.map_or(Ok(ExitCode::from(ending.exit_code())), Err)
 }
 
-/// A rate holds if the objectives are met and the server took what was sent.
-fn judge(rate: f64, report: &Report) -> Step {
-    let objectives = report.objectives().to_vec();
-    let mut reasons: Vec<String> = Vec::new();
-    if report.accepted_share() < ACCEPTED_MIN {
-        reasons.push(format!("only {:.1} % were accepted", report.accepted_share() * 100.0));
-    }
-    let is_missed = objectives.iter().any(|judged| !judged.met) || !reasons.is_empty();
-    let outcome = match (is_missed, report.verdict()) {
-        (true, _) => Outcome::Missed,
-        (false, Verdict::Invalid) => {
-            reasons.extend(report.invalid().iter().cloned());
-            Outcome::Invalid
+impl Ending {
+    /// What the highest rate that held is worth, by what came of the lowest one that did not.
+    fn of(held: Option<f64>, bounded_by: Option<Outcome>) -> Ending {
+        match (held, bounded_by) {
+            (_, Some(Outcome::Invalid)) => Ending::Invalid,
+            (None, _) => Ending::Missed,
+            (Some(_), _) => Ending::Found,
         }
-        (false, _) => Outcome::Held,
-    };
-    Step { rate, outcome, objectives, reasons }
+    }
+
+    fn exit_code(self) -> u8 {
+        match self {
+            Ending::Found => 0,
+            Ending::Broken => 3,
+            Ending::Invalid => 4,
+            Ending::Failed => 5,
+            Ending::Missed => 99,
+            Ending::Interrupted => 130,
+        }
+    }
+}
+
+impl Findings {
+    /// What came of it, in a line.
+    fn line(&self) -> String {
+        let known = match (self.rate, self.bound) {
+            (None, None) => "nothing is known yet".to_owned(),
+            (None, Some(bound)) => format!("no rate is known to hold, {bound:.0}/s does not"),
+            (Some(rate), None) => format!("{rate:.0}/s holds"),
+            (Some(rate), Some(bound)) => format!("{rate:.0}/s holds, {bound:.0}/s does not"),
+        };
+        match (self.ending, self.rate, self.bound) {
+            (Ending::Found, Some(rate), Some(bound)) => {
+                format!("highest rate that holds: {rate:.0}/s ({bound:.0}/s does not)")
+            }
+            (Ending::Found, Some(rate), None) => format!("the highest rate allowed holds: {rate:.0}/s"),
+            (Ending::Invalid, Some(rate), Some(bound)) => format!(
+                "INVALID: {rate:.0}/s holds, and at {bound:.0}/s the generator was the bottleneck: the server may do more"
+            ),
+            (Ending::Invalid, _, bound) => format!(
+                "INVALID: no rate is known to hold, and at {:.0}/s the generator was the bottleneck",
+                bound.unwrap_or_default()
+            ),
+            (Ending::Failed, ..) => {
+                let failed = self.steps.last().map_or(0.0, |step| step.rate);
+                format!("FAILED at {failed:.0}/s: {known}")
+            }
+            (Ending::Interrupted, ..) => format!("interrupted: {known}"),
+            (Ending::Broken, ..) => format!("the search could not go on: {known}"),
+            (Ending::Found | Ending::Missed, ..) => "no rate holds the objectives".to_owned(),
+        }
+    }
+
+    fn write(&self, path: &Path, is_json_alone: bool) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        if is_json_alone {
+            io::stdout().write_all(text.as_bytes())?;
+            return Ok(());
+        }
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+impl Outcome {
+    /// Load that never was counts against the server where the generator was not the bottleneck and an objective was missed.
+    fn of(verdict: Verdict, is_generator_bound: bool, is_missed: bool) -> Outcome {
+        match (verdict, is_generator_bound, is_missed) {
+            (Verdict::Failed, ..) => Outcome::Failed,
+            (_, true, _) => Outcome::Invalid,
+            (_, false, true) => Outcome::Missed,
+            (Verdict::Invalid, false, false) => Outcome::Invalid,
+            (_, false, false) => Outcome::Held,
+        }
+    }
 }
 
 impl Step {
+    /// A rate holds if the objectives are met and the server took what was sent. Where the generator was the bottleneck nothing
+    /// is known of the server, whatever the objectives say.
+    fn judge(rate: f64, report: &Report) -> Step {
+        let objectives = report.objectives().to_vec();
+        let mut reasons: Vec<String> = Vec::new();
+        if report.accepted_share() < ACCEPTED_MIN {
+            reasons.push(format!("only {:.1} % were accepted", report.accepted_share() * 100.0));
+        }
+        let is_missed = objectives.iter().any(|judged| !judged.met) || !reasons.is_empty();
+        let outcome = Outcome::of(report.verdict(), report.is_generator_bound(), is_missed);
+        if outcome == Outcome::Invalid {
+            reasons.extend(report.invalid().iter().cloned());
+        }
+        Step { rate, outcome, objectives, reasons }
+    }
+
     fn line(&self, number: usize) -> String {
         let word = match self.outcome {
             Outcome::Held => "holds",
             Outcome::Missed => "missed",
             Outcome::Invalid => "INVALID",
+            Outcome::Failed => "FAILED",
         };
         let judged = self.objectives.iter().map(Judged::line);
         let why: Vec<String> = judged.chain(self.reasons.iter().cloned()).collect();
@@ -269,9 +364,6 @@ const PRECISION_MIN: f64 = 0.001;
 const ACCEPTED_MIN: f64 = 0.99;
 /// Events per second.
 const RATE_MIN: f64 = 1.0;
-const EXIT_INVALID: u8 = 4;
-const EXIT_MISSED: u8 = 99;
-const EXIT_INTERRUPTED: u8 = 130;
 
 #[cfg(test)]
 mod tests {
@@ -295,6 +387,28 @@ mod tests {
                 assert!(steps < 30, "{knee} from {from}: {steps} steps");
             }
         }
+    }
+
+    #[test]
+    fn the_generator_s_limit_is_not_taken_for_the_server_s() {
+        let check = |verdict: Verdict, is_generator_bound: bool, is_missed: bool, expected: Outcome| {
+            assert_eq!(Outcome::of(verdict, is_generator_bound, is_missed), expected, "{verdict:?}");
+        };
+        check(Verdict::Pass, false, false, Outcome::Held);
+        check(Verdict::Missed, false, true, Outcome::Missed);
+        check(Verdict::Invalid, true, true, Outcome::Invalid);
+        check(Verdict::Invalid, true, false, Outcome::Invalid);
+        check(Verdict::Invalid, false, true, Outcome::Missed);
+        check(Verdict::Invalid, false, false, Outcome::Invalid);
+        check(Verdict::Failed, true, true, Outcome::Failed);
+        let check = |held: Option<f64>, bounded_by: Option<Outcome>, code: u8| {
+            assert_eq!(Ending::of(held, bounded_by).exit_code(), code, "{held:?} {bounded_by:?}");
+        };
+        check(Some(5.0), Some(Outcome::Missed), 0);
+        check(Some(5.0), None, 0);
+        check(Some(5.0), Some(Outcome::Invalid), 4);
+        check(None, Some(Outcome::Invalid), 4);
+        check(None, Some(Outcome::Missed), 99);
     }
 
     #[test]

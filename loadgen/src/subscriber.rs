@@ -66,9 +66,14 @@ pub(crate) struct Subscriber {
     transport: Transport,
     phase: Phase,
     account: Account,
-    started_ns: u64,
-    /// Events due from here on were delivered live, and not after a reconnect.
+    /// When the connection under way was begun, and when that was due.
+    begun_ns: u64,
+    due_ns: u64,
+    /// Events due from here on count: those before came late because the generator had cut the connection itself, or belong to
+    /// somebody who was not there.
     live_from_ns: u64,
+    /// Whether the generator has cut the last connection on purpose.
+    is_excused: bool,
     outgoing: Vec<u8>,
     /// The beginning of a message in parts.
     parts: Vec<u8>,
@@ -77,8 +82,18 @@ pub(crate) struct Subscriber {
     cut_ns: Option<u64>,
     /// Whether it comes back as a stranger, without a cursor.
     is_stranger: bool,
+    /// The newest event of each publisher of another run, where the server numbers nothing.
+    others: Vec<Other>,
     /// Chunks that the server sends, and what they held that is not used up.
     chunks: Option<Box<(Chunks, Vec<u8>)>>,
+}
+
+/// The newest event of a publisher of another run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Other {
+    run: u64,
+    publisher: u32,
+    index: u64,
 }
 
 #[derive(Debug)]
@@ -110,13 +125,16 @@ impl Subscriber {
             transport: seat.transport,
             phase: Phase::Closed,
             account: Account::default(),
-            started_ns: 0,
+            begun_ns: 0,
+            due_ns: 0,
             live_from_ns: 0,
+            is_excused: false,
             outgoing: Vec::new(),
             parts: Vec::new(),
             ever_open: false,
             cut_ns: None,
             is_stranger: false,
+            others: Vec::new(),
             chunks: None,
         }
     }
@@ -133,7 +151,7 @@ impl Subscriber {
             self.outgoing.clear();
             self.parts = Vec::new();
             self.chunks = None;
-            self.started_ns = now_ns;
+            (self.begun_ns, self.due_ns) = (now_ns, now_ns);
             let channel = &plan.channels[self.seat.channel as usize];
             let (request, key) =
                 foreign.subscribe(self.transport, &target.authority, target.token.as_deref(), channel);
@@ -145,7 +163,7 @@ impl Subscriber {
         let cursor = resumes.then(|| self.cursor_text(company));
         self.outgoing.clear();
         self.parts = Vec::new();
-        self.started_ns = now_ns;
+        (self.begun_ns, self.due_ns) = (now_ns, now_ns);
         let (cursor, on_slow) = (cursor.as_deref(), plan.on_slow.map(OnSlow::name));
         let channels =
             plan.channels_of(&self.seat).map(|channel| ("channel", Some(&*plan.channels[channel])));
@@ -162,6 +180,11 @@ impl Subscriber {
             }
         };
         self.phase = Phase::Requested(key);
+    }
+
+    /// Has the handshake of the connection just begun count from when it was due.
+    pub(crate) fn count_from(&mut self, due_ns: u64) {
+        self.due_ns = due_ns;
     }
 
     /// The connection is gone; the account stays.
@@ -186,6 +209,11 @@ impl Subscriber {
         self.account.leave();
     }
 
+    /// Says that the connection was cut on purpose: what comes late for it is not the server's doing.
+    pub(crate) fn excuse(&mut self) {
+        self.is_excused = true;
+    }
+
     /// Makes the next connection use the other transport.
     pub(crate) fn change_transport(&mut self) {
         self.transport = self.transport.other();
@@ -207,7 +235,7 @@ impl Subscriber {
             let Some((head, length)) = http::read_head(bytes).map_err(Ending::Broken)? else { return Ok(0) };
             let may_chunk = company.plan.foreign.is_some();
             check_answer(self.transport, key, &head, &bytes[length..], may_chunk)?;
-            company.latencies.handshake.record(now_ns.saturating_sub(self.started_ns));
+            company.latencies.handshake.record(now_ns.saturating_sub(self.due_ns));
             used = length;
             match self.transport {
                 Transport::WebSocket => {
@@ -225,6 +253,9 @@ impl Subscriber {
             let taken = reader.take(&bytes[used..], held).map_err(Ending::Broken)?;
             let done = self.handle_blocks(held, 0, now_ns, company)?;
             held.drain(..done);
+            if reader.is_over() {
+                return Err(Ending::Closed(None));
+            }
             self.chunks = Some(chunks);
             return Ok(used + taken);
         }
@@ -251,7 +282,7 @@ impl Subscriber {
 
     /// When the connection under way was begun, or `None` if none is under way.
     pub(crate) fn handshake_since_ns(&self) -> Option<u64> {
-        matches!(self.phase, Phase::Requested(_) | Phase::Upgraded).then_some(self.started_ns)
+        matches!(self.phase, Phase::Requested(_) | Phase::Upgraded).then_some(self.begun_ns)
     }
 
     /// What it received.
@@ -268,9 +299,13 @@ impl Subscriber {
         if let Some(cut_ns) = self.cut_ns.take() {
             company.latencies.reconnect.record(now_ns.saturating_sub(cut_ns));
         }
+        // What a server's own outage has delayed is late, like all that it delays.
+        let is_excused = std::mem::take(&mut self.is_excused);
+        if !self.ever_open || self.is_stranger || is_excused {
+            self.live_from_ns = now_ns;
+        }
         self.is_stranger = false;
         self.phase = Phase::Open;
-        self.live_from_ns = now_ns;
         self.ever_open = true;
     }
 
@@ -456,10 +491,30 @@ impl Subscriber {
                 company.tally.delivered += 1;
                 company.tally.foreign += 1;
                 if plan.role == Role::Subscribe {
+                    if plan.verify != Verify::None {
+                        self.compare_others(&stamp);
+                    }
                     self.measure_others(&stamp, now_ns, company);
                 }
             }
             rest = &rest[end..];
+        }
+    }
+
+    /// Holds somebody else's event against the one before it of the same publisher, which is all the order there is without
+    /// numbers of the server. A publisher's events need not all be for this subscriber.
+    fn compare_others(&mut self, stamp: &Stamp) {
+        let Stamp { run, publisher, index, .. } = *stamp;
+        match self.others.iter_mut().find(|other| (other.run, other.publisher) == (run, publisher)) {
+            Some(other) if other.index < index => other.index = index,
+            Some(other) => self.account.late_of_others(publisher, index, other.index),
+            None => {
+                if self.others.len() == OTHERS_MAX {
+                    // Runs follow one another, so the one that has been known longest is the one that is over.
+                    self.others.remove(0);
+                }
+                self.others.push(Other { run, publisher, index });
+            }
         }
     }
 
@@ -489,8 +544,10 @@ impl Subscriber {
                 let intended_ns = sight.intended_ns.saturating_add_signed(company.offset_ns);
                 let sent_ns = sight.sent_ns.saturating_add_signed(company.offset_ns);
                 self.account.event(sequence, sight.previous, sight.first);
-                let counts_from_ns = company.measured_from_ns.max(self.live_from_ns);
-                if counts_from_ns <= intended_ns && !self.seat.slow {
+                let is_measured = company.measured_from_ns <= intended_ns && !self.seat.slow;
+                if is_measured && intended_ns < self.live_from_ns {
+                    company.latencies.resumed.record(now_ns.saturating_sub(intended_ns));
+                } else if is_measured {
                     let latencies = &mut company.latencies;
                     latencies.end_to_end[self.transport as usize].record(now_ns.saturating_sub(intended_ns));
                     if let Some(sample) = &mut company.sample {
@@ -513,8 +570,11 @@ impl Subscriber {
         }
     }
 
-    /// Measures somebody else's event, if it says when it was due and that was not long ago: then it is one of this host.
+    /// Measures somebody else's event, if it says when it was due by the clock of this host, and that was not long ago.
     fn measure_others(&self, stamp: &Stamp, now_ns: u64, company: &mut Company) {
+        if !stamp.shares_clock(company.witness.run()) {
+            return;
+        }
         let from_ns = company.measured_from_ns.max(self.live_from_ns).max(now_ns.saturating_sub(AGE_NS_MAX));
         let intended_ns = stamp.intended_ns.saturating_add_signed(company.offset_ns);
         let sent_ns = stamp.sent_ns.saturating_add_signed(company.offset_ns);
@@ -606,8 +666,10 @@ fn check_answer(
 /// Enough pongs for a server that asks in a hurry; further pings go unanswered until these are sent.
 const PONG_BYTES_MAX: usize = 4_096;
 const EXCERPT_BYTES: usize = 200;
-/// A stamp that is older was made by another host's clock, or in an earlier run.
+/// A stamp that is older was made in an earlier run.
 const AGE_NS_MAX: u64 = 600 * NS_PER_SECOND;
+/// Publishers of other runs that are kept apart.
+const OTHERS_MAX: usize = 64;
 /// Any mask does.
 const MASK: [u8; 4] = [0x5a, 0x17, 0xc3, 0x88];
 
@@ -622,9 +684,15 @@ mod tests {
     const RUN: u64 = 11;
 
     fn company() -> Company {
-        let flags = Flags::try_parse_from(["loadgen", "run", "http://127.0.0.1:9"]).expect("parsed");
-        let Command::Run(flags) = flags.command else { panic!("another command") };
-        let plan = Plan::new(*flags).expect("a plan");
+        company_of(Role::Whole, "")
+    }
+
+    fn company_of(role: Role, arguments: &str) -> Company {
+        let words = ["loadgen", "run", "http://127.0.0.1:9"].into_iter().chain(arguments.split_whitespace());
+        let Command::Run(flags) = Flags::try_parse_from(words).expect("parsed").command else {
+            panic!("another command")
+        };
+        let plan = Plan::of(role, *flags).expect("a plan");
         Company {
             witness: Witness::new(RUN, &plan.channels),
             scratch: Vec::new(),
@@ -644,8 +712,13 @@ mod tests {
     }
 
     fn event(sequence: u64) -> String {
+        event_due(sequence, 5)
+    }
+
+    fn event_due(sequence: u64, intended_ns: u64) -> String {
         let mut stamp = Vec::new();
-        Stamp { run: RUN, publisher: 0, index: sequence, intended_ns: 5, sent_ns: 6 }.write(&mut stamp);
+        Stamp { run: RUN, publisher: 0, index: sequence, intended_ns, sent_ns: intended_ns + 1 }
+            .write(&mut stamp);
         let stamp = String::from_utf8(stamp).expect("text");
         format!(
             r#"{{"type":"event","seq":{sequence},"channel":"bench:0","event":"tick","data":{{{stamp}}},"timestamp":1}}"#
@@ -772,6 +845,93 @@ mod tests {
             let request = String::from_utf8(subscriber.outgoing().clone()).expect("text");
             assert!(request.contains(expected), "{transport}: {request}");
         }
+    }
+
+    #[test]
+    fn what_a_server_s_outage_delays_is_late_and_what_we_cut_off_ourselves_is_told_apart() {
+        let check = |leave: &dyn Fn(&mut Subscriber), expected: [u64; 2]| {
+            let mut company = company();
+            let mut subscriber = Subscriber::new(seat(Transport::WebSocket));
+            let bytes = opened(&mut subscriber, &mut company);
+            subscriber.handle_input(&bytes, 10, &mut company).expect("no end");
+            subscriber.stop(20);
+            leave(&mut subscriber);
+            let mut bytes = opened(&mut subscriber, &mut company);
+            // One was due while there was no connection, and one after that.
+            bytes.extend([frame(&event_due(41, 30)), frame(&event_due(42, 5_000))].concat());
+            subscriber.handle_input(&bytes, 4_000, &mut company).expect("no end");
+            let DeliveryLatencies { end_to_end, resumed, .. } = &company.latencies;
+            assert_eq!([end_to_end[0].count(), resumed.count()], expected);
+        };
+        check(&|_| {}, [2, 0]);
+        check(&Subscriber::excuse, [1, 1]);
+        check(&Subscriber::forget, [1, 1]);
+    }
+
+    #[test]
+    fn a_handshake_counts_from_when_it_was_due_and_times_out_from_when_it_was_begun() {
+        let mut company = company();
+        let mut subscriber = Subscriber::new(seat(Transport::Sse));
+        subscriber.start(50_000_000, &company);
+        subscriber.count_from(10_000_000);
+        assert_eq!(subscriber.handshake_since_ns(), Some(50_000_000));
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        subscriber.handle_input(answer, 60_000_000, &mut company).expect("no end");
+        let handshake = &company.latencies.handshake;
+        assert!((50_000_000..50_100_000).contains(&handshake.max_ns()), "{}", handshake.max_ns());
+    }
+
+    #[test]
+    fn what_came_with_the_last_chunk_counts_before_the_end() {
+        let mut company = company_of(Role::Whole, "--protocol sse --transport sse");
+        let mut subscriber = Subscriber::new(seat(Transport::Sse));
+        subscriber.start(1, &company);
+        let mut body = Vec::new();
+        let stamp = Stamp { run: RUN, publisher: 0, index: 0, intended_ns: 5, sent_ns: 6 };
+        body::write(&stamp, 0, &mut body);
+        let data = format!("data: {}\n\n", String::from_utf8(body).expect("text"));
+        let stream = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{data}\r\n0\r\n\r\n",
+            data.len()
+        );
+        let ending = subscriber.handle_input(stream.as_bytes(), 10, &mut company);
+        assert_eq!(ending, Err(Ending::Closed(None)));
+        assert_eq!((company.tally.delivered, subscriber.account().received()), (1, 1));
+    }
+
+    #[test]
+    fn events_of_others_are_measured_where_their_clock_is_ours() {
+        let check = |clock: u64, expected: u64| {
+            let mut company = company_of(Role::Subscribe, "");
+            let mut subscriber = Subscriber::new(seat(Transport::Sse));
+            let bytes = opened(&mut subscriber, &mut company);
+            subscriber.handle_input(&bytes, 10, &mut company).expect("no end");
+            let other = event_due(41, 20).replace(&format!("[{RUN},"), &format!("[{},", (7 << 16) | clock));
+            let block = format!("id: E-41\nevent: tick\ndata: {other}\n\n");
+            subscriber.handle_input(block.as_bytes(), 30, &mut company).expect("no end");
+            assert_eq!(company.tally.foreign, 1);
+            assert_eq!(company.latencies.end_to_end[1].count(), expected, "{clock}");
+        };
+        check(RUN, 1);
+        check(RUN + 1, 0);
+    }
+
+    #[test]
+    fn publishers_of_others_are_kept_apart_up_to_a_bound() {
+        let mut subscriber = Subscriber::new(seat(Transport::Sse));
+        let mut see = |run: u64, index: u64| {
+            let stamp = Stamp { run, publisher: 0, index, intended_ns: 5, sent_ns: 6 };
+            subscriber.compare_others(&stamp);
+            subscriber.account().exceptions().map_or(0, |exceptions| exceptions.faults.total())
+        };
+        // Each begins anew, and may leave out what is for others.
+        assert_eq!([see(1, 5), see(2, 0), see(1, 9), see(2, 1)], [0; 4]);
+        assert_eq!([see(1, 9), see(2, 0)], [1, 2]);
+        for run in 3..3 + OTHERS_MAX as u64 {
+            see(run, 7);
+        }
+        assert_eq!(see(1, 0), 2, "forgotten, since it is long over");
+        assert_eq!(see(2 + OTHERS_MAX as u64, 6), 3);
     }
 
     #[test]

@@ -30,13 +30,15 @@ pub(crate) enum Kind {
     Handshake,
     /// From the loss of a connection to the open stream of the next one.
     Reconnect,
+    /// From the time an event was due to its receipt, where the generator had cut the subscriber off meanwhile.
+    Resumed,
     /// From the time a publish was due to its sending.
     SendLag,
 }
 
 impl Kind {
     /// All of them, in the order of a report.
-    pub(crate) const ALL: [Kind; 8] = [
+    pub(crate) const ALL: [Kind; 9] = [
         Kind::WebSocket,
         Kind::Sse,
         Kind::Service,
@@ -44,6 +46,7 @@ impl Kind {
         Kind::Span,
         Kind::Handshake,
         Kind::Reconnect,
+        Kind::Resumed,
         Kind::SendLag,
     ];
 
@@ -57,6 +60,7 @@ impl Kind {
             Kind::Span => "span",
             Kind::Handshake => "handshake",
             Kind::Reconnect => "reconnect",
+            Kind::Resumed => "resumed",
             Kind::SendLag => "send lag",
         }
     }
@@ -202,11 +206,7 @@ impl Timeline {
     /// Adds what a loop of subscribers got.
     pub(crate) fn add_deliveries(&mut self, one: &Deliveries) {
         let cell = self.cell(&one.stretch);
-        let counts = &mut cell.deliveries;
-        counts.events += one.counts.events;
-        counts.bytes += one.counts.bytes;
-        counts.gaps += one.counts.gaps;
-        counts.closed += one.counts.closed;
+        cell.deliveries.add(one.counts);
         cell.open.insert(one.thread, one.open);
         for transport in Transport::ALL {
             cell.add(Kind::of(transport), &one.latencies.end_to_end[transport as usize]);
@@ -214,17 +214,14 @@ impl Timeline {
         cell.add(Kind::Service, &one.latencies.service);
         cell.add(Kind::Handshake, &one.latencies.handshake);
         cell.add(Kind::Reconnect, &one.latencies.reconnect);
+        cell.add(Kind::Resumed, &one.latencies.resumed);
         self.settle();
     }
 
     /// Adds what the publishers did.
     pub(crate) fn add_publishes(&mut self, one: &Publishes) {
         let cell = self.cell(&one.stretch);
-        let counts = &mut cell.publishes;
-        counts.sent += one.counts.sent;
-        counts.accepted += one.counts.accepted;
-        counts.refused += one.counts.refused;
-        counts.retried += one.counts.retried;
+        cell.publishes.add(one.counts);
         cell.add(Kind::Ack, &one.ack);
         cell.add(Kind::SendLag, &one.send_lag);
         self.settle();
@@ -309,16 +306,8 @@ impl Cell {
     /// Takes what a later one holds.
     fn join(&mut self, later: Cell) {
         self.to_ns = later.to_ns;
-        let (counts, more) = (&mut self.deliveries, later.deliveries);
-        counts.events += more.events;
-        counts.bytes += more.bytes;
-        counts.gaps += more.gaps;
-        counts.closed += more.closed;
-        let (counts, more) = (&mut self.publishes, later.publishes);
-        counts.sent += more.sent;
-        counts.accepted += more.accepted;
-        counts.refused += more.refused;
-        counts.retried += more.retried;
+        self.deliveries.add(later.deliveries);
+        self.publishes.add(later.publishes);
         self.open.extend(later.open);
         self.cpu_share_max = self.cpu_share_max.max(later.cpu_share_max);
         self.turn_ns_max = self.turn_ns_max.max(later.turn_ns_max);

@@ -20,7 +20,7 @@ use crate::account::Account;
 use crate::control::{Command, Progress, Report, Shared};
 use crate::gauge::{Gauge, Measured, Totals};
 use crate::histogram::{DeliveryLatencies, Latency};
-use crate::interval::{Cutter, Deliveries, DeliveryCounts, Grid, Note, Stretch};
+use crate::interval::{Cutter, Deliveries, DeliveryCounts, Note, Stretch};
 use crate::link::{BUFFER_BYTES, Link, Reading};
 use crate::machine::{NS_PER_SECOND, now_ns};
 use crate::plan::{Plan, Role, Seat};
@@ -42,6 +42,8 @@ pub(crate) struct Findings {
     pub(crate) tally: Tally,
     /// The measured part, if it was reached.
     pub(crate) measured: Option<Measured>,
+    /// The time until all were connected, where that is what is measured.
+    pub(crate) connecting: Option<Measured>,
     /// Connections that the server ended.
     pub(crate) closed: u64,
     /// Subscribers that were cut off on purpose and resumed.
@@ -57,6 +59,17 @@ pub(crate) struct Findings {
     /// Subscribers that were open at the end.
     pub(crate) open: u64,
 }
+
+impl Findings {
+    /// The parts of the run by which a loop is judged.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Measured> + Clone + use<> {
+        let connecting = self.connecting.filter(|part| CONNECTING_NS_MIN <= part.wall_ns);
+        connecting.into_iter().chain(self.measured)
+    }
+}
+
+/// A moment of connecting tells nothing of the processor.
+const CONNECTING_NS_MIN: u64 = 100_000_000;
 
 /// A running loop.
 #[derive(Debug)]
@@ -157,6 +170,8 @@ struct Worker {
     next_trickle_ns: u64,
     stage: Stage,
     gauge: Gauge,
+    /// Of the time until all are connected, where that is what is measured.
+    connecting: Gauge,
     /// What was measured in intervals that are over; the company has the rest.
     latencies: DeliveryLatencies,
     /// What was counted in intervals that are over.
@@ -208,6 +223,13 @@ impl Worker {
         let seats = plan.seats.iter().filter(|seat| seat.thread == thread);
         let connections: Vec<_> = seats.map(|seat| Connection::new(*seat)).collect();
         let plan_samples = plan.patience_ns.is_some();
+        // Where connecting is what is measured, that begins here.
+        let mut connecting = Gauge::default();
+        let mut cutter = None;
+        if plan.role == Role::Connect {
+            connecting.open(now_ns(), Totals::default());
+            cutter = Some(Cutter::new(shared.grid(shared.begun_ns), now_ns()));
+        }
         let part = connections.len() as f64 / plan.seats.len().max(1) as f64;
         Worker {
             thread,
@@ -234,9 +256,10 @@ impl Worker {
             next_trickle_ns: 0,
             stage: Stage::Connecting,
             gauge: Gauge::default(),
+            connecting,
             latencies: DeliveryLatencies::new(),
             handed_over: DeliveryCounts::default(),
-            cutter: None,
+            cutter,
             bytes: 0,
             closed: 0,
             storm_cuts: 0,
@@ -331,8 +354,8 @@ impl Worker {
                     self.company.publishing = true;
                     self.company.measured_from_ns = measured_from_ns;
                     self.churns.iter_mut().for_each(|churn| churn.began_ns = now_ns);
-                    let grid = Grid { origin_ns: measured_from_ns, interval_ns: self.shared.interval_ns };
-                    self.cutter = Some(Cutter::new(grid, now_ns));
+                    let grid = self.shared.grid(measured_from_ns);
+                    self.cutter.get_or_insert_with(|| Cutter::new(grid, now_ns));
                     self.stage = Stage::Publishing;
                 }
                 Command::Sample => {
@@ -344,6 +367,7 @@ impl Worker {
                     self.stage = Stage::Draining { last, next_check_ns: now_ns, reported: false };
                 }
                 Command::Stop => {
+                    self.end_connecting();
                     self.end_measuring(now_ns);
                     return false;
                 }
@@ -358,9 +382,11 @@ impl Worker {
             let Some(index) = self.waiting.pop_front() else { break };
             let due_ns = self.connect_due_ns();
             self.connects_begun += 1;
+            self.begin_connection(index, now_ns);
             // A storm of connects is an open loop too: who has to wait for his turn has been waiting since he was due.
-            let begun_ns = if self.company.plan.role == Role::Connect { due_ns } else { now_ns };
-            self.begin_connection(index, begun_ns);
+            if self.company.plan.role == Role::Connect {
+                self.connections[index].subscriber.count_from(due_ns);
+            }
         }
         while self.handshaking < HANDSHAKES_MAX {
             match self.retries.peek() {
@@ -372,6 +398,7 @@ impl Worker {
         }
         if !self.connected && self.open + self.refused == self.connections.len() as u64 {
             self.connected = true;
+            self.end_connecting();
             self.say(Report::Connected);
         }
     }
@@ -550,6 +577,7 @@ impl Worker {
                 churn.cuts += 1;
                 self.end_connection(index);
                 let subscriber = &mut self.connections[index].subscriber;
+                subscriber.excuse();
                 if as_strangers {
                     subscriber.forget();
                 } else {
@@ -573,6 +601,7 @@ impl Worker {
             if subscriber.seat().storm && subscriber.is_open() && subscriber.can_resume() {
                 self.storm_cuts += 1;
                 self.end_connection(index);
+                self.connections[index].subscriber.excuse();
                 self.retries.push(Reverse((now_ns, index)));
             }
         }
@@ -624,7 +653,10 @@ impl Worker {
             let subscriber = &connection.subscriber;
             let mut channels = plan.channels_of(subscriber.seat());
             let cursor = subscriber.account().cursor();
-            connection.abandoned || channels.all(|channel| last[channel] <= cursor)
+            // Who has left, and is turned away again and again, has nothing to wait for.
+            let is_away = subscriber.account().is_away() && !subscriber.is_open();
+            let is_away = is_away && CONNECTS_MAX < connection.attempts;
+            connection.abandoned || is_away || channels.all(|channel| last[channel] <= cursor)
         };
         if self.connections.iter().all(settled) {
             *reported = true;
@@ -639,6 +671,7 @@ impl Worker {
         self.progress.delivered.store(self.company.tally.delivered, Ordering::Relaxed);
         let now_ns = now_ns();
         self.gauge.note_turn(now_ns - turn_ns);
+        self.connecting.note_turn(now_ns - turn_ns);
         if self.company.measured_from_ns <= now_ns {
             self.gauge.open(now_ns, self.totals());
         }
@@ -674,6 +707,11 @@ impl Worker {
         self.shared.note(Note::Deliveries(Box::new(deliveries)));
     }
 
+    /// Takes the figures of the time until all were connected, if they are asked for.
+    fn end_connecting(&mut self) {
+        self.connecting.close(now_ns(), self.totals());
+    }
+
     /// Takes the figures of the measured part and lets slow subscribers read on.
     fn end_measuring(&mut self, now_ns: u64) {
         if !self.gauge.close(now_ns, self.totals()) {
@@ -695,6 +733,7 @@ impl Worker {
             Some(stretch) => self.hand_over(stretch),
             None => self.latencies.merge(&self.company.latencies),
         }
+        self.note_unplaced();
         let accounts = self.connections.into_iter().map(|connection| connection.subscriber.into_account());
         Findings {
             thread: self.thread,
@@ -703,6 +742,7 @@ impl Worker {
             latencies: self.latencies,
             tally: self.company.tally,
             measured: self.gauge.measured(),
+            connecting: self.connecting.measured(),
             closed: self.closed,
             churned: self.churns[0].cuts,
             replaced: self.churns[1].cuts,
@@ -711,6 +751,21 @@ impl Worker {
             abandoned: self.abandoned,
             open: self.open,
         }
+    }
+
+    /// Names those of whom nobody can say what they should have had: they came back to a server that numbers nothing, and the
+    /// first event that would have told where they stand did not come.
+    fn note_unplaced(&mut self) {
+        let is_unplaced = |subscriber: &&Subscriber| subscriber.is_open() && subscriber.account().is_away();
+        let subscribers = self.connections.iter().map(|connection| &connection.subscriber);
+        let room = ABANDONED_NOTES_MAX.saturating_sub(self.abandoned.len());
+        let unplaced = subscribers.filter(is_unplaced).filter(|_| self.company.plan.foreign.is_some());
+        self.abandoned.extend(unplaced.take(room).map(|subscriber| {
+            format!(
+                "subscriber {} got nothing once it was back, so that is not verified",
+                subscriber.seat().id
+            )
+        }));
     }
 
     /// The run listens until every loop is done, so a report that nobody takes is of no use to anyone.

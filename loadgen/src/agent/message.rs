@@ -33,6 +33,8 @@ pub(crate) enum Ask {
     Go {
         /// The agent's clock less the coordinator's.
         offset_ns: i64,
+        /// When the run began, by the coordinator's clock.
+        begun_ns: u64,
     },
     /// Events come from `start_ns` on; those due from `measured_from_ns` on are measured.
     Begin {
@@ -306,7 +308,7 @@ mod tests {
             heard[..],
             [
                 Ok(Some(Ask::Clock)),
-                Ok(Some(Ask::Go { offset_ns: -5 })),
+                Ok(Some(Ask::Go { offset_ns: -5, begun_ns: 7 })),
                 Ok(Some(Ask::Stop)),
                 Err(Trouble::Gone)
             ]

@@ -50,6 +50,7 @@ pub(crate) struct Ended {
     latencies: Encoded,
     tally: Tally,
     measured: Option<Measured>,
+    connecting: Option<Measured>,
     closed: u64,
     churned: u64,
     replaced: u64,
@@ -64,6 +65,8 @@ pub(crate) struct Ended {
 pub(crate) struct Told {
     /// Resident memory while all were connected.
     pub(crate) resident_bytes: Option<u64>,
+    /// Intervals that there was no room for.
+    pub(crate) left_out: u64,
 }
 
 /// Histograms as text, empty where nothing was recorded.
@@ -73,6 +76,7 @@ struct Encoded {
     service: String,
     handshake: String,
     reconnect: String,
+    resumed: String,
 }
 
 impl Encoded {
@@ -83,6 +87,7 @@ impl Encoded {
             service: encode(&latencies.service),
             handshake: encode(&latencies.handshake),
             reconnect: encode(&latencies.reconnect),
+            resumed: encode(&latencies.resumed),
         }
     }
 
@@ -93,6 +98,7 @@ impl Encoded {
             service: decode(&self.service)?,
             handshake: decode(&self.handshake)?,
             reconnect: decode(&self.reconnect)?,
+            resumed: decode(&self.resumed)?,
         })
     }
 }
@@ -146,6 +152,7 @@ pub(crate) fn tell<Error>(
         latencies: Encoded::new(&findings.latencies),
         tally: findings.tally,
         measured: findings.measured,
+        connecting: findings.connecting,
         closed: findings.closed,
         churned: findings.churned,
         replaced: findings.replaced,
@@ -259,8 +266,11 @@ impl Gathering {
             return Err(format!("{} accounts of {seats} subscribers", parts.accounts.len()));
         }
         let Tally { delivered, foreign, gaps, pings } = one.tally;
-        let Measured { wall_ns, cpu_ns, turn_ns_max, events, bytes } = one.measured.unwrap_or_default();
-        check_counts(&[delivered, foreign, gaps, pings, wall_ns, cpu_ns, turn_ns_max, events, bytes])?;
+        check_counts(&[delivered, foreign, gaps, pings])?;
+        for part in [one.measured, one.connecting].into_iter().flatten() {
+            let Measured { wall_ns, cpu_ns, turn_ns_max, events, bytes } = part;
+            check_counts(&[wall_ns, cpu_ns, turn_ns_max, events, bytes])?;
+        }
         check_counts(&[one.closed, one.churned, one.replaced, one.stormed])?;
         check_counts(&one.refusals.values().copied().collect::<Vec<_>>())?;
         if (seats as u64) < one.open || TEXTS_MAX < one.refusals.len() || TEXTS_MAX < one.abandoned.len() {
@@ -273,6 +283,7 @@ impl Gathering {
             latencies: one.latencies.decode()?,
             tally: one.tally,
             measured: one.measured,
+            connecting: one.connecting,
             closed: one.closed,
             churned: one.churned,
             replaced: one.replaced,
@@ -367,6 +378,7 @@ mod tests {
             latencies,
             tally: Tally { delivered: count, ..Tally::default() },
             measured: Some(Measured { wall_ns: 10, events: count, ..Measured::default() }),
+            connecting: Some(Measured { wall_ns: 9, cpu_ns: 8, ..Measured::default() }),
             closed: 1,
             churned: 2,
             replaced: 3,
@@ -418,7 +430,8 @@ mod tests {
             assert_eq!((mine.first_ns, mine.last_ns), (1_000 * sequence, 1_000 * sequence));
         }
         assert_eq!(got.latencies.service.count(), 1);
-        assert_eq!((got.measured, got.closed, got.stormed, got.open), (expected.measured, 1, 4, 1));
+        assert_eq!((got.measured, got.connecting), (expected.measured, expected.connecting));
+        assert_eq!((got.closed, got.stormed, got.open), (1, 4, 1));
     }
 
     #[test]
@@ -453,7 +466,7 @@ mod tests {
         check(&account(4_000_000_000, "null"), "not one of its subscribers");
         let ended = |open: u64, delivered: u64| {
             format!(
-                r#"{{"ended":{{"thread":3,"latencies":{{"end_to_end":["",""],"service":"","handshake":"","reconnect":""}},
+                r#"{{"ended":{{"thread":3,"latencies":{{"end_to_end":["",""],"service":"","handshake":"","reconnect":"","resumed":""}},
                 "tally":{{"delivered":{delivered},"foreign":0,"gaps":0,"pings":0}},"measured":null,"closed":0,"churned":0,
                 "replaced":0,"stormed":0,"refusals":{{}},"abandoned":[],"open":{open}}}}}"#
             )

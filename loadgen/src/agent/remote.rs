@@ -24,7 +24,7 @@ use crate::control::{Command, Progress, Report, Shared};
 use crate::environment::Environment;
 use crate::interval::Note;
 use crate::machine::now_ns;
-use crate::plan::Plan;
+use crate::plan::{Plan, Role};
 use crate::report::agents::AgentFigures;
 use crate::worker::Findings;
 
@@ -128,12 +128,15 @@ impl Ready {
         let offset_ns = Clock::used_ns(self.is_same_clock, self.begin);
         let (commands, inbox) = crossbeam_channel::unbounded();
         let progress = Arc::new(Progress::default());
-        let measured_from_ns = Arc::new(AtomicU64::new(UNKNOWN_NS));
+        // Where connecting is what is measured, that begins at once.
+        let is_measuring = plan.role == Role::Connect;
+        let counts_from_ns = if is_measuring { shared.begun_ns } else { UNKNOWN_NS };
+        let counts_from_ns = Arc::new(AtomicU64::new(counts_from_ns));
         let (speaker, stream) = (self.stream.try_clone()?, self.stream.try_clone()?);
         let mouth = Speaker {
             stream: speaker,
             shared: Arc::clone(shared),
-            measured_from_ns: Arc::clone(&measured_from_ns),
+            counts_from_ns: Arc::clone(&counts_from_ns),
             spoken: Instant::now(),
         };
         let ear = Listener {
@@ -142,7 +145,7 @@ impl Ready {
             plan: Arc::clone(plan),
             shared: Arc::clone(shared),
             progress: Arc::clone(&progress),
-            measured_from_ns,
+            counts_from_ns,
             reports,
             findings: Vec::new(),
         };
@@ -157,7 +160,7 @@ impl Ready {
 struct Speaker {
     stream: TcpStream,
     shared: Arc<Shared>,
-    measured_from_ns: Arc<AtomicU64>,
+    counts_from_ns: Arc<AtomicU64>,
     spoken: Instant,
 }
 
@@ -165,7 +168,7 @@ impl Speaker {
     /// Until the run has ended, or nobody listens any more: then the listener knows why.
     fn speak(mut self, offset_ns: i64, commands: &Receiver<Command>) {
         let mut to_ns = UNKNOWN_NS;
-        let mut result = self.say(&Ask::Go { offset_ns });
+        let mut result = self.say(&Ask::Go { offset_ns, begun_ns: self.shared.begun_ns });
         while result.is_ok() {
             result = match commands.recv_timeout(TICK) {
                 Ok(command) => self.say(&self.ask(command)),
@@ -187,7 +190,9 @@ impl Speaker {
         match command {
             Command::Begin { start_ns, measured_from_ns } => {
                 // Before it is said: the listener needs it for what comes of it.
-                self.measured_from_ns.store(measured_from_ns, Ordering::Release);
+                if self.counts_from_ns.load(Ordering::Relaxed) == UNKNOWN_NS {
+                    self.counts_from_ns.store(measured_from_ns, Ordering::Release);
+                }
                 Ask::Begin { start_ns, measured_from_ns }
             }
             Command::Sample => Ask::Sample,
@@ -208,8 +213,8 @@ struct Listener {
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     progress: Arc<Progress>,
-    /// When the measured part begins, once that is known.
-    measured_from_ns: Arc<AtomicU64>,
+    /// Where intervals are counted from, once that is known.
+    counts_from_ns: Arc<AtomicU64>,
     reports: Sender<Report>,
     gathering: Gathering,
     findings: Vec<Findings>,
@@ -244,7 +249,7 @@ impl Listener {
                     self.report(Report::Sampled(Box::new(sample)));
                 }
                 Answer::Delivered(one) => {
-                    let from_ns = self.measured_from_ns.load(Ordering::Acquire);
+                    let from_ns = self.counts_from_ns.load(Ordering::Acquire);
                     if from_ns == UNKNOWN_NS {
                         return Err("it told deliveries before the beginning".to_owned());
                     }
@@ -274,6 +279,7 @@ impl Listener {
         let _ = stream.shutdown(Shutdown::Write);
         let begun = Instant::now();
         while lines.next::<Answer>().is_ok() && begun.elapsed() < ANSWER_TIME {}
+        self.shared.left_out.fetch_add(told.left_out.min(COUNT_MAX), Ordering::Relaxed);
         let clock = Clock::new(self.ready.is_same_clock, self.ready.begin, end);
         let figures = AgentFigures::new(
             self.ready.address.clone(),

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::message::{ANSWER_TIME, Answer, Ask, Greeting, Lines, Order, SILENCE_TIME, TICK, Trouble, say};
 use super::parcel::{self, Delivered, Told};
-use crate::control::{Command, Progress, Report, Shared};
+use crate::control::{Command, NOTES_EACH, Progress, Report, Shared};
 use crate::environment::Environment;
 use crate::interval::Note;
 use crate::machine::{self, now_ns};
@@ -128,18 +128,18 @@ impl Session {
 
     /// From the first look at the clock to the last.
     fn measure(&mut self, order: &Order, plan: &Arc<Plan>) -> Result<(), String> {
-        let offset_ns = loop {
+        let (offset_ns, begun_ns) = loop {
             match self.hear(ANSWER_TIME)? {
                 Ask::Clock => self.tell_clock()?,
-                Ask::Go { offset_ns } => break offset_ns,
+                Ask::Go { offset_ns, begun_ns } => break (offset_ns, begun_ns),
                 _ => return Err(OUT_OF_TURN.to_owned()),
             }
         };
-        let (notes, told) = crossbeam_channel::unbounded();
+        let loops = plan.loops_of(order.place);
+        let (notes, told) = crossbeam_channel::bounded(NOTES_EACH * loops.len());
         let (sender, reports) = crossbeam_channel::unbounded();
-        let shared = Arc::new(Shared::of_agent(plan.outputs.interval.ns, offset_ns, notes));
-        let loops = plan
-            .loops_of(order.place)
+        let shared = Arc::new(Shared::of_agent(plan.outputs.interval.ns, offset_ns, begun_ns, notes));
+        let loops = loops
             .map(|thread| Ok((thread, worker::spawn(plan, thread, order.run, &shared, sender.clone())?)))
             .collect::<std::io::Result<Vec<(u32, worker::Handle)>>>()
             .map_err(|error| format!("the loops cannot start: {error}"))?;
@@ -149,6 +149,7 @@ impl Session {
             mouth: Arc::clone(&self.mouth),
             reports,
             notes: told,
+            shared: Arc::clone(&shared),
             loops: loops.iter().map(|(thread, handle)| (*thread, Arc::clone(&handle.progress))).collect(),
             ended: Arc::clone(&ended),
         };
@@ -228,6 +229,7 @@ struct Teller {
     mouth: Arc<Mouth>,
     reports: Receiver<Report>,
     notes: Receiver<Note>,
+    shared: Arc<Shared>,
     loops: Vec<(u32, Arc<Progress>)>,
     /// Set when the coordinator has been told everything. Release: it has been sent before.
     ended: Arc<AtomicBool>,
@@ -279,7 +281,8 @@ impl Teller {
                 Some(_) => {}
             }
         }
-        self.mouth.say(&Answer::Told(Told { resident_bytes }))?;
+        let left_out = self.shared.left_out.load(Ordering::Relaxed);
+        self.mouth.say(&Answer::Told(Told { resident_bytes, left_out }))?;
         self.ended.store(true, Ordering::Release);
         Ok(())
     }

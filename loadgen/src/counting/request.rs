@@ -1,6 +1,6 @@
 //! Requests of profiles, rendered; and those that are sent one by one and waited for.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tungstenite::handshake::client::generate_key;
 
 use crate::http;
 use crate::side_by_side::profile::Request;
+use crate::tls::ReadWrite;
 
 /// The head of a request up to its last line: `Content-Length` or the empty line are to follow.
 pub(crate) fn head(method: &str, path: &str, authority: &str, headers: &[String]) -> String {
@@ -41,23 +42,26 @@ pub(crate) fn ask(address: SocketAddr, authority: &str, request: &Request) -> io
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    ask_over(&mut stream, authority, request)
+}
+
+/// Makes one request on the connection `stream`, which is of no use afterwards, and returns the status.
+///
+/// # Errors
+/// As [`http::ask`].
+pub(crate) fn ask_over(
+    stream: &mut (impl ReadWrite + ?Sized),
+    authority: &str,
+    request: &Request,
+) -> io::Result<u16> {
     let mut text = head(&request.method, &request.path, authority, &request.headers);
     if !request.body.is_empty() || request.method != "GET" {
         text.push_str(&format!("Content-Length: {}\r\n", request.body.len()));
     }
     text.push_str("Connection: close\r\n\r\n");
     text.push_str(&request.body);
-    stream.write_all(text.as_bytes())?;
-    let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
-    loop {
-        if let Some((head, _)) = http::read_head(&got).map_err(io::Error::other)? {
-            return Ok(head.status);
-        }
-        match stream.read(&mut buffer)? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            count => got.extend_from_slice(&buffer[..count]),
-        }
-    }
+    http::ask(stream, text.as_bytes()).map(|(head, _)| head.status)
 }
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a server may be silent.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);

@@ -24,7 +24,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Of the process `pid`; `None` if there is none, or the system does not tell.
+    /// Of the process `pid`; `None` if there is none that lives, or the system does not tell.
     pub(crate) fn of(pid: u32) -> Option<Usage> {
         let mut usage = Usage::default();
         for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
@@ -41,7 +41,8 @@ impl Usage {
             }
         }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        usage.resident_bytes = field(&status, "VmRSS:").unwrap_or(0) * 1024;
+        // One that has died, and that its parent has not waited for, is there still and has no memory.
+        usage.resident_bytes = field(&status, "VmRSS:")? * 1024;
         Some(usage)
     }
 }

@@ -9,16 +9,27 @@ pub(crate) struct Chunks {
     left: usize,
     /// Whether the line end behind a chunk is to come.
     is_behind: bool,
+    /// Whether the last chunk has come.
+    is_over: bool,
 }
 
 impl Chunks {
-    /// Appends to `out` what the chunks in `input` hold, and returns how much of `input` is used up.
+    /// Whether the last chunk has come, and nothing follows.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Appends to `out` what the chunks in `input` hold, and returns how much of `input` is used up: all of it behind the last
+    /// chunk.
     ///
     /// # Errors
-    /// These are no chunks, or the last one has come.
+    /// These are no chunks.
     pub(crate) fn take(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut at = 0;
         loop {
+            if self.is_over {
+                return Ok(input.len());
+            }
             if 0 < self.left {
                 let count = self.left.min(input.len() - at);
                 out.extend_from_slice(&input[at..at + count]);
@@ -44,7 +55,7 @@ impl Chunks {
             let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
             let size = str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
             match size {
-                Some(0) => return Err("the server ended the stream"),
+                Some(0) => self.is_over = true,
                 Some(size) => self.left = size as usize,
                 None => return Err(NO_CHUNK),
             }
@@ -71,8 +82,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chunk_and_the_last_one_are_ends() {
-        for wrong in [&b"0\r\n\r\n"[..], b"x\r\n", b"1\r\nab\r\n", &[b'1'; 300]] {
+    fn the_last_chunk_ends_them_and_what_came_before_it_is_there() {
+        let (mut chunks, mut out) = (Chunks::default(), Vec::new());
+        assert_eq!(chunks.take(b"3\r\nabc\r\n0\r\n\r\n", &mut out), Ok(13));
+        assert_eq!((chunks.is_over(), &out[..]), (true, &b"abc"[..]));
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_an_error() {
+        for wrong in [&b"x\r\n"[..], b"1\r\nab\r\n", &[b'1'; 300]] {
             assert!(Chunks::default().take(wrong, &mut Vec::new()).is_err(), "{wrong:?}");
         }
     }

@@ -42,7 +42,7 @@ impl Foreign {
     /// `fanfare`, which needs no profile.
     ///
     /// # Errors
-    /// There is no such profile, or the result is none.
+    /// There is no such profile, or the result is none, or there is nothing to replace.
     pub(crate) fn find(
         name: &str,
         replacements: &Replacements,
@@ -50,7 +50,7 @@ impl Foreign {
     ) -> Result<Option<Foreign>, String> {
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
         let mut profile = match built_in {
-            _ if name == "fanfare" => return Ok(None),
+            _ if name == "fanfare" => return replacements.refuse().map(|()| None),
             Some((_, text)) => Profile::parse(text)?,
             None if name.contains('/') || name.ends_with(".json") => match files {
                 Files::Here => Profile::load(name, Path::new("."))?,
@@ -183,6 +183,24 @@ impl Foreign {
 }
 
 impl Replacements {
+    /// Refuses what would say nothing, since there is no profile.
+    fn refuse(&self) -> Result<(), String> {
+        let given = [
+            ("--subscribe-path", self.subscribe_path.is_some()),
+            ("--subscribe-send", self.subscribe_send.is_some()),
+            ("--subscribe-confirm", self.subscribe_confirm.is_some()),
+            ("--publish-path", self.publish_path.is_some()),
+            ("--publish-body", self.publish_body.is_some()),
+            ("--publish-header", !self.publish_headers.is_empty()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => {
+                Err(format!("{name} changes another protocol than ours: name it with --protocol"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn apply(&self, profile: &mut Profile) {
         if let Some(path) = &self.subscribe_path {
             profile.subscribe.ws.iter_mut().for_each(|ws| ws.path.clone_from(path));

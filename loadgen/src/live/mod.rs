@@ -1,13 +1,17 @@
 //! The recorder: a thread that puts together what others hand over, and shows on a terminal where the run stands.
 //!
-//! # Contract       threads that make load only send; packing, adding up and drawing are done here
+//! # Contract       threads that make load only send; packing and adding up are done here, and writing by the painter, so that
+//! a terminal that takes nothing keeps nobody from anything
 //! # Bounds         the view is drawn [`DRAWS_PER_SECOND`] times a second at most; the timeline has its own bound
 
+mod painter;
 mod screen;
 mod view;
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -15,11 +19,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use self::screen::Screen;
+use self::painter::{Drawing, Painter};
 use self::view::{Standing, View};
 use crate::control::{Progress, Shared};
 use crate::histogram::Latency;
-use crate::interval::{Grid, Note, Phase, Stretch};
+use crate::interval::{Note, Phase, Stretch};
 use crate::machine::{NS_PER_SECOND, now_ns};
 use crate::plan::{Plan, Role};
 use crate::report;
@@ -77,7 +81,11 @@ impl Recorder {
         show: Show,
     ) -> io::Result<Recorder> {
         let sender = shared.notes.clone();
-        let desk = Desk::new(Arc::clone(plan), Arc::clone(shared), loops, show);
+        let mut desk = Desk::new(Arc::clone(plan), Arc::clone(shared), loops, show);
+        if show != Show::Nothing {
+            // Not through the library's own handle: whoever holds its lock would keep everybody else from standard error.
+            desk.painter = Some(Painter::spawn(File::from(io::stderr().as_fd().try_clone_to_owned()?))?);
+        }
         let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || desk.run(&notes))?;
         Ok(Recorder { notes: sender, thread: Some(thread) })
     }
@@ -102,7 +110,7 @@ struct Desk {
     load: String,
     /// Whether somebody awaits events.
     receives: bool,
-    screen: Screen,
+    painter: Option<Painter>,
     timeline: Option<Timeline>,
     phase: Phase,
     begun_ns: u64,
@@ -129,6 +137,8 @@ struct Sample {
 
 impl Desk {
     fn new(plan: Arc<Plan>, shared: Arc<Shared>, loops: Vec<Arc<Progress>>, show: Show) -> Desk {
+        // Where connecting is what is measured, intervals count from its beginning.
+        let timeline = (plan.role == Role::Connect).then(|| Timeline::new(shared.grid(shared.begun_ns)));
         let receives = !plan.seats.is_empty() && (!plan.hold || plan.role == Role::Subscribe);
         Desk {
             load: report::load(&plan),
@@ -137,8 +147,8 @@ impl Desk {
             shared,
             loops,
             show,
-            screen: Screen::default(),
-            timeline: None,
+            painter: None,
+            timeline,
             phase: Phase::Connecting,
             begun_ns: now_ns(),
             phase_from_ns: now_ns(),
@@ -171,7 +181,9 @@ impl Desk {
                 self.draw(now_ns);
             }
         }
-        say(&self.screen.clear(terminal_size().0));
+        if let Some(painter) = self.painter {
+            painter.end();
+        }
         self.timeline
     }
 
@@ -181,8 +193,8 @@ impl Desk {
                 self.phase = phase;
                 self.phase_from_ns = now_ns();
                 if let Phase::Measuring { from_ns } = phase {
-                    let grid = Grid { origin_ns: from_ns, interval_ns: self.shared.interval_ns };
-                    self.timeline = Some(Timeline::new(grid));
+                    let grid = self.shared.grid(from_ns);
+                    self.timeline.get_or_insert_with(|| Timeline::new(grid));
                 }
             }
             Note::Deliveries(one) => {
@@ -221,20 +233,19 @@ impl Desk {
     }
 
     fn draw(&mut self, now_ns: u64) {
-        if self.show == Show::Nothing {
-            return;
-        }
-        let standing = self.standing(now_ns);
-        match self.show {
-            Show::Nothing => {}
-            Show::Lines => say(&format!("{}\n", standing.line())),
+        let drawing = match self.show {
+            Show::Nothing => return,
+            Show::Lines => Drawing::Line(self.standing(now_ns).line()),
             Show::View { color } => {
                 let (width, height) = terminal_size();
                 let view = View { width: width.saturating_sub(1), color };
-                let mut lines = view.lines(&standing);
+                let mut lines = view.lines(&self.standing(now_ns));
                 lines.truncate(height.saturating_sub(1));
-                say(&self.screen.redraw(&lines, width));
+                Drawing::View(lines, width)
             }
+        };
+        if let Some(painter) = &self.painter {
+            painter.show(drawing);
         }
     }
 
@@ -319,12 +330,6 @@ impl Desk {
 fn terminal_size() -> (usize, usize) {
     let size = terminal_size::terminal_size_of(io::stderr());
     size.map_or((80, 24), |(width, height)| (usize::from(width.0).max(1), usize::from(height.0).max(2)))
-}
-
-/// What cannot be shown is not shown; the run does not mind.
-fn say(text: &str) {
-    let mut out = io::stderr().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Behind every loop's number.

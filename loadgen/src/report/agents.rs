@@ -43,7 +43,7 @@ impl AgentFigures {
         clock: Clock,
         environment: Environment,
     ) -> AgentFigures {
-        let measured = findings.iter().filter_map(|one| one.measured);
+        let measured = findings.iter().flat_map(Findings::parts);
         let turn_ns_max = measured.clone().map(|measured| measured.turn_ns_max).max();
         AgentFigures {
             address,

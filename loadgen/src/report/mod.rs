@@ -189,6 +189,8 @@ struct Generator {
     cpu_share_publishing: f64,
     turn_ms_max: f64,
     resident_bytes: Option<u64>,
+    /// Whether it, and not the server, set the figures.
+    was_bottleneck: bool,
 }
 
 /// All that a report is made of.
@@ -249,7 +251,7 @@ impl Report {
             audit: &audit,
         };
         let objectives = figures.judge(&plan.objectives);
-        let generator = generator(findings, published, material.resident_bytes);
+        let mut generator = generator(findings, published, material.resident_bytes);
         let bottlenecks = bottlenecks(plan, &generator, &material.agents, published, &end_to_end);
         let mut notes = material.notes;
         notes.extend(findings.iter().flat_map(|one| one.abandoned.iter().cloned()));
@@ -272,11 +274,12 @@ impl Report {
             let is_bounded = plan.objectives.iter().any(|objective| *objective.figure() == Figure::Connected);
             // Whether all are connected is what is asked here, and no condition of something else.
             let missing = std::mem::take(&mut invalid);
-            audit.failures.extend(missing.into_iter().filter(|_| !is_bounded));
+            audit.failures.extend(missing.into_iter().filter(|_| !is_bounded && !material.interrupted));
         }
         if plan.lenient || plan.rate == Rate::Saturation {
             notes.extend(bottlenecks);
         } else {
+            generator.was_bottleneck = !bottlenecks.is_empty();
             invalid.extend(bottlenecks);
         }
         let is_reached = objectives.iter().all(|judged| judged.met);
@@ -338,6 +341,11 @@ impl Report {
         &self.invalid
     }
 
+    /// Whether the generator was the bottleneck, and that is not only noted.
+    pub(crate) fn is_generator_bound(&self) -> bool {
+        self.generator.was_bottleneck
+    }
+
     /// Of the events that were due the part that was accepted.
     pub(crate) fn accepted_share(&self) -> f64 {
         let due = self.published.sent + self.published.unsent;
@@ -377,7 +385,10 @@ impl Report {
 
     /// What the run did in an interval, in a word.
     fn phase_of(&self, interval: &Interval) -> &'static str {
-        match interval.start_s {
+        // Where connecting is what is measured, intervals count from its beginning.
+        let is_connecting = self.role == Role::Connect.name();
+        match interval.start_s - if is_connecting { self.delivered.connected } else { 0.0 } {
+            start_s if start_s < -EDGE_S && is_connecting => "connecting",
             start_s if start_s < -EDGE_S => "warm-up",
             start_s if start_s < self.delivered.measured_s - EDGE_S => "measured",
             _ => "drain",
@@ -517,6 +528,7 @@ fn kinds(
         Kind::Span => Some(audit.span()),
         Kind::Handshake => Some(latencies.handshake.clone()),
         Kind::Reconnect => Some(latencies.reconnect.clone()),
+        Kind::Resumed => Some(latencies.resumed.clone()),
         Kind::SendLag => published.map(|published| published.send_lag.clone()),
     };
     let kinds = Kind::ALL.into_iter().filter_map(|kind| Some((kind, of(kind)?)));
@@ -524,7 +536,7 @@ fn kinds(
 }
 
 fn generator(findings: &[Findings], published: Option<&Published>, resident_bytes: Option<u64>) -> Generator {
-    let loops: Vec<Measured> = findings.iter().filter_map(|one| one.measured).collect();
+    let loops: Vec<Measured> = findings.iter().flat_map(Findings::parts).collect();
     let publishing = published.and_then(|published| published.measured);
     let turn_ns = loops.iter().chain(&publishing).map(|measured| measured.turn_ns_max).max();
     Generator {
@@ -532,6 +544,7 @@ fn generator(findings: &[Findings], published: Option<&Published>, resident_byte
         cpu_share_publishing: publishing.map_or(0.0, |measured| measured.cpu_share()),
         turn_ms_max: turn_ns.unwrap_or_default() as f64 / 1e6,
         resident_bytes,
+        was_bottleneck: false,
     }
 }
 
@@ -552,6 +565,10 @@ fn omissions(
     let vanished = unanswered.saturating_sub(audit.resolved);
     if 0 < vanished && !interrupted && plan.verify != Verify::None {
         reasons.push(format!("{vanished} events were sent, but neither answered nor delivered"));
+    }
+    let stormed = findings.iter().map(|one| one.stormed).sum::<u64>();
+    if plan.seats.iter().any(|seat| seat.storm) && stormed == 0 && !interrupted {
+        reasons.push("the storm never came: the run had ended, or nobody was there to be cut off".to_owned());
     }
     let seats = findings.iter().map(|one| one.accounts.len() as u64).sum::<u64>();
     let open = findings.iter().map(|one| one.open).sum::<u64>();
@@ -574,7 +591,7 @@ fn bottlenecks(
     end_to_end: &Latency,
 ) -> Vec<String> {
     let mut reasons = Vec::new();
-    if plan.hold && plan.role != Role::Subscribe {
+    if plan.hold && !matches!(plan.role, Role::Subscribe | Role::Connect) {
         return reasons;
     }
     let mut loops: Vec<(String, f64, f64)> = agents
@@ -611,7 +628,9 @@ fn bottlenecks(
         && 0 < end_to_end.count()
     {
         let (lag, whole) = (published.send_lag.quantile_ns(0.99), end_to_end.quantile_ns(0.99));
-        if (whole as f64) * SEND_LAG_SHARE_MAX < lag as f64 {
+        // Where more than one in a hundred waited for the server, the longest lags are the server's.
+        let is_own = published.tally.held_back * 100 <= published.send_lag.count();
+        if is_own && (whole as f64) * SEND_LAG_SHARE_MAX < lag as f64 {
             reasons.push(format!(
                 "the generator was late itself: p99 of the send lag is {:.3} ms, of the end-to-end latency {:.3} ms",
                 lag as f64 / 1e6,
@@ -769,6 +788,37 @@ pub(super) mod tests {
                 "agent a:1 was the bottleneck: one turn of a loop took 200 ms"
             ]
         );
+    }
+
+    #[test]
+    fn what_the_server_held_back_is_not_the_generator_s_lag() {
+        let mut end_to_end = Latency::new();
+        end_to_end.record(20_000_000);
+        let check = |held_back: u64, expected: usize| {
+            let mut published = published(20);
+            (1..200).for_each(|_| published.send_lag.record(20_000_000));
+            published.tally.held_back = held_back;
+            let reasons =
+                bottlenecks(&plan("100"), &Generator::default(), &[], Some(&published), &end_to_end);
+            assert_eq!(reasons.len(), expected, "{held_back}: {reasons:?}");
+        };
+        check(0, 1);
+        check(2, 1);
+        check(3, 0);
+    }
+
+    #[test]
+    fn a_busy_generator_shows_where_connecting_is_measured_too() {
+        let plan = |role: Role, arguments: &[&str]| {
+            let words = ["loadgen", "run", "http://127.0.0.1:9"].iter().chain(arguments);
+            let flags = Flags::try_parse_from(words).expect("parsed");
+            let Command::Run(flags) = flags.command else { panic!("another command") };
+            Plan::of(role, *flags).expect("a plan")
+        };
+        let busy = Generator { cpu_share_max: 0.95, ..Generator::default() };
+        let reasons = |plan: Plan| bottlenecks(&plan, &busy, &[], None, &Latency::new()).len();
+        assert_eq!(reasons(plan(Role::Connect, &[])), 1);
+        assert_eq!(reasons(plan(Role::Whole, &["--hold"])), 0, "nothing is measured");
     }
 
     #[test]

@@ -85,16 +85,7 @@ impl OutputFlags {
         if let Some(folder) = &self.out {
             fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         }
-        for (_, path) in self.files() {
-            let is_there = path.exists();
-            let opened = OpenOptions::new().create(true).append(true).open(&path);
-            opened.with_context(|| format!("cannot write {}", path.display()))?;
-            if !is_there {
-                // An empty result of a run that could not be set up would be taken for one. One that stays does no harm.
-                let _ = fs::remove_file(&path);
-            }
-        }
-        Ok(())
+        self.files().iter().try_for_each(|(_, path)| probe(path))
     }
 
     /// Prints the table and writes the files. One that cannot be written keeps none of the others from it.
@@ -155,6 +146,21 @@ impl OutputFlags {
             self.out.iter().flat_map(|folder| FOLDER.iter().map(|(form, name)| (*form, folder.join(name))));
         single.chain(folder).collect()
     }
+}
+
+/// Makes sure that a file can be written, and leaves none where there was none.
+///
+/// # Errors
+/// It cannot be created or written.
+pub(crate) fn probe(path: &Path) -> anyhow::Result<()> {
+    let is_there = path.exists();
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(|| format!("cannot write {}", path.display()))?;
+    if !is_there {
+        // An empty result of a run that could not be set up would be taken for one. One that stays does no harm.
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug)]

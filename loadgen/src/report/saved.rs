@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::{Report, comparison, csv, html};
@@ -48,14 +48,28 @@ pub(crate) enum Format {
     Md,
 }
 
+impl ReportFlags {
+    /// Whether the values fit each other.
+    ///
+    /// # Errors
+    /// Says what does not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let count = self.results.len();
+        if RESULTS_MAX < count {
+            return Err(format!("{count} results are more than the {RESULTS_MAX} that fit side by side"));
+        }
+        if 1 < count && matches!(self.format, Format::Hgrm | Format::Hlog) {
+            return Err(format!("--format hgrm and hlog hold one result, and {count} were named"));
+        }
+        Ok(())
+    }
+}
+
 /// Reads the results and tells them.
 ///
 /// # Errors
-/// A file cannot be read or is no result of a run, or the form is one for a single result.
+/// A file cannot be read or is no result of a run, or the result has no such latency.
 pub(crate) fn run(flags: &ReportFlags) -> anyhow::Result<ExitCode> {
-    if RESULTS_MAX < flags.results.len() {
-        bail!("{} results are more than the {RESULTS_MAX} that fit side by side", flags.results.len());
-    }
     let reports = flags.results.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Report>>>()?;
     let labels = labels(&reports, &flags.results);
     let color = flags.out.is_none() && io::stdout().is_terminal() && wants_color();
@@ -68,10 +82,7 @@ pub(crate) fn run(flags: &ReportFlags) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(reports: &[Report], labels: &[String], flags: &ReportFlags, color: bool) -> anyhow::Result<String> {
-    let one = || match reports {
-        [one] => Ok(one),
-        _ => bail!("this form holds one result, and {} were named", reports.len()),
-    };
+    let one = || reports.first().context("no result was named");
     let text = match flags.format {
         Format::Text => match reports {
             [one] => one.table(color),

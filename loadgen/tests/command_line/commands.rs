@@ -1,15 +1,20 @@
 //! The commands that are a part of a run, or several of them, or none.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::stub::{Script, Stub};
+use crate::stub::{Fault, Script, Stub};
 use serde_json::Value;
 
 fn loadgen(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command.args(arguments);
     command
+}
+
+pub(crate) fn interrupt(child: &Child) {
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
 }
 
 fn json(output: &Output) -> Value {
@@ -43,8 +48,7 @@ fn one_process_measures_what_another_publishes() {
     let (code, report) = outcome(&["pub", &url, "-R", "200", "-n", "100", "-d", "1h", "--warmup", "0"]);
     assert_eq!((code, &report["published"]["accepted"]), (0, &100.into()), "{report:#}");
     assert_eq!((&report["role"], &report["verification"]["expected"]), (&"pub".into(), &0.into()));
-    let killed = Command::new("kill").args(["-INT", &subscribers.id().to_string()]).status().expect("kill");
-    assert!(killed.success());
+    interrupt(&subscribers);
     let report = json(&subscribers.wait_with_output().expect("it ends"));
     assert_eq!((&report["role"], &report["verdict"]), (&"sub".into(), &"interrupted".into()), "{report:#}");
     let rows = report["latency_ms"].as_array().expect("rows");
@@ -103,6 +107,88 @@ fn the_search_ends_below_what_the_server_can_do() {
     assert!(2 <= found["steps"].as_array().expect("steps").len(), "{found:#}");
     let (code, said) = text(&["search", &url, "-c", "1"]);
     assert!(code == 2 && said.contains("--slo"), "{said}");
+}
+
+#[test]
+fn a_search_that_ends_early_tells_what_it_knows() {
+    let search = |stub: &Stub| {
+        let mut command = loadgen(&["search", &format!("http://{}", stub.address), "-c", "1"]);
+        command.args(["--slo", "p99<60s", "--lenient", "--json", "-", "--from", "100", "--warmup", "0"]);
+        command
+    };
+    let stub = Stub::start(Script { fault: Fault::Lose(30), ..Script::default() });
+    let output = search(&stub).args(["-d", "1s", "--drain", "500ms"]).output().expect("it runs");
+    let found = json(&output);
+    assert_eq!((output.status.code(), &found["ending"]), (Some(5), &"failed".into()), "{found:#}");
+    assert_eq!(found["steps"][0]["outcome"], "failed", "{found:#}");
+
+    let stub = Stub::start(Script::default());
+    let child = search(&stub).args(["-d", "1d"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    while stub.published().len() < 20 {
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    let output = child.wait_with_output().expect("it ends");
+    let found = json(&output);
+    assert_eq!((output.status.code(), &found["ending"]), (Some(130), &"interrupted".into()), "{found:#}");
+}
+
+#[test]
+fn a_search_finds_out_first_whether_its_file_can_be_written() {
+    let stub = Stub::start(Script::default());
+    let url = format!("http://{}", stub.address);
+    let (code, said) =
+        text(&["search", &url, "-c", "1", "--slo", "p99<60s", "--json", "missing/folder/x.json"]);
+    assert!(code == 3 && said.contains("missing/folder/x.json"), "{code} {said}");
+    assert_eq!(stub.subscribers(), 0);
+}
+
+#[test]
+fn an_interrupt_while_connecting_tells_who_has_connected() {
+    let stub = Stub::start(Script::default());
+    let url = format!("http://{}", stub.address);
+    let child = loadgen(&["connect", &url, "-c", "1000", "--connect-rate", "20/s"])
+        .args(["--quiet", "--lenient", "--json", "-"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    while stub.subscribers() < 3 {
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    let output = child.wait_with_output().expect("it ends");
+    let report = json(&output);
+    assert_eq!((output.status.code(), &report["verdict"]), (Some(130), &"interrupted".into()), "{report:#}");
+    assert!(report["latency_ms"][0]["count"].as_u64().is_some_and(|count| 2 <= count), "{report:#}");
+}
+
+#[test]
+fn handshakes_are_told_over_the_time_in_which_they_were_made() {
+    let stub = Stub::start(Script::default());
+    let url = format!("http://{}", stub.address);
+    let load = ["connect", &url, "-c", "20", "--connect-rate", "10", "-d", "100ms", "--interval", "100ms"];
+    let (code, report) = outcome(&load);
+    assert_eq!(code, 0, "{report:#}");
+    let intervals = report["intervals"].as_array().expect("intervals").iter();
+    let counts: Vec<u64> = intervals
+        .filter_map(|interval| interval["latency_ms"].as_array()?.first()?["count"].as_u64())
+        .collect();
+    assert!(2 <= counts.len() && counts.iter().sum::<u64>() == 20, "{counts:?}");
+}
+
+#[test]
+fn wrong_usage_has_its_exit_code_everywhere() {
+    for arguments in [
+        &["doctor", "ftp://127.0.0.1"][..],
+        &["run", "ftp://127.0.0.1"],
+        &["report", "a", "b", "--format", "hgrm"],
+        &["report", "a", "b", "--format", "hlog"],
+        &["sub", "http://127.0.0.1:1", "-n", "100"],
+        &["run", "http://127.0.0.1:1", "--subscribe-path", "/x"],
+    ] {
+        let (code, said) = text(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! `loadgen run` against servers that speak other protocols.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use crate::commands::interrupt;
 use crate::count::profile;
 use crate::floor::Floor;
+use crate::front::Front;
 use crate::peers::{Peer, Protocol};
 use crate::stub::{Fault, Script, Stub};
 use serde_json::Value;
@@ -71,6 +73,32 @@ fn a_profile_s_file_says_how_any_other_server_is_spoken_to() {
         ])
         .args(["--subscribe-confirm", "subscribed", "--publish-header", "Content-Type: application/json"])
         .args(["--publish-body", r#"{"channel":"{channel}","event":"m","data":"{body}"}"#])
+        .output()
+        .expect("the generator runs");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && table.contains("reach 1.000000"), "{table} {output:?}");
+}
+
+#[test]
+fn the_requests_before_a_run_are_encrypted_where_the_server_is() {
+    let stub = Stub::start(Script::default());
+    let front = Front::start(stub.address);
+    let start = r#""url":"http://127.0.0.1:9","setup":[{"method":"GET","path":"/health/ready"}]"#;
+    let path = profile("foreign-setup", start);
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", &format!("https://localhost:{}", front.address.port()), "--insecure", "--lenient"])
+        .args([
+            "--protocol",
+            path.to_str().expect("text"),
+            "-c",
+            "2",
+            "-R",
+            "200",
+            "-n",
+            "20",
+            "--warmup",
+            "0",
+        ])
         .output()
         .expect("the generator runs");
     let table = String::from_utf8_lossy(&output.stdout);
@@ -166,5 +194,43 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_order_of_what_another_process_publishes_is_checked_too() {
+    for (fault, code, counted) in [
+        (Fault::None, 130, None),
+        (Fault::Repeat(30), 5, Some("/faults/repeated")),
+        (Fault::Swap(30), 5, Some("/faults/reordered")),
+    ] {
+        let stub = Stub::start(Script { fault, ..Script::default() });
+        let url = format!("http://{}", stub.address);
+        let name = format!("sub-{fault:?}").replace(['(', ')'], "-");
+        let path = profile(&name, r#""url":"http://127.0.0.1:9""#);
+        let path = path.to_str().expect("text");
+        let subscriber = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["sub", &url, "--protocol", path, "-c", "1", "-d", "1d"])
+            .args(["--lenient", "--quiet", "--json", "-"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the generator runs");
+        while stub.subscribers() < 1 {
+            std::thread::yield_now();
+        }
+        let publisher = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["pub", &url, "--protocol", path, "-R", "200", "-n", "60", "--warmup", "0", "--quiet"])
+            .args(["--lenient"])
+            .status()
+            .expect("the generator runs");
+        assert!(publisher.success());
+        interrupt(&subscriber);
+        let output = subscriber.wait_with_output().expect("it ends");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+        assert_eq!(output.status.code(), Some(code), "{fault:?}: {report:#}");
+        if let Some(counted) = counted {
+            assert_eq!(report["verification"].pointer(counted), Some(&1.into()), "{fault:?}: {report:#}");
+        }
     }
 }

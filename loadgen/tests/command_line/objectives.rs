@@ -1,6 +1,7 @@
 //! What a run must reach, and when it is called off.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::stub::{Fault, Script, Stub};
 use serde_json::Value;
@@ -42,6 +43,29 @@ fn a_loss_is_worse_than_a_missed_objective() {
     let arguments = ["-d", "10s", "-n", "40", "--drain", "500ms", "--slo", "reach==1"];
     let (code, report) = run(lose, &arguments);
     assert_eq!((code, &report["objectives"][0]["met"]), (5, &false.into()), "{report:#}");
+}
+
+#[test]
+fn a_server_that_stands_still_at_saturation_is_called_off() {
+    let script = Script { stall: Some((20, Duration::from_secs(86_400))), ..Script::default() };
+    let (code, report) = run(
+        script,
+        &[
+            "-R",
+            "max",
+            "-d",
+            "1d",
+            "--drain",
+            "100ms",
+            "--verify",
+            "none",
+            "--slo",
+            "p99<60s",
+            "--slo-abort-after",
+            "1s",
+        ],
+    );
+    assert_eq!((code, &report["verdict"]), (99, &"missed".into()), "{report:#}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::commands::interrupt;
 use crate::front::Front;
 use crate::stub::{Fault, Flaw, Script, Stub};
 use serde_json::Value;
@@ -314,6 +315,39 @@ fn those_who_come_back_as_strangers_have_missed_what_there_was_and_no_more() {
 }
 
 #[test]
+fn a_stranger_who_cannot_come_back_has_lost_nothing() {
+    // The server is full with those who are there, and takes nobody back.
+    let script = Script { subscribers_max: 4, ..Script::default() };
+    let report =
+        check(script, "-c 4 -R 100 -d 1s --warmup 0 --churn 4/s --drain 5s", 4, &[("verification/lost", 0)]);
+    assert!(1 <= number(&report, "delivered/replaced"), "{report:#}");
+    let reasons = report["invalid"].to_string();
+    assert!(reasons.contains("not connected at the end"), "{reasons}");
+    assert_eq!(report["notes"].to_string().find("had settled its last event"), None, "{report:#}");
+}
+
+#[test]
+fn a_storm_that_never_came_makes_a_run_invalid() {
+    // The events are out long before it is due.
+    let report = check(Script::default(), &format!("{SHORT} --reconnect storm:50%@9s"), 4, &[]);
+    assert!(report["invalid"].to_string().contains("storm"), "{report:#}");
+}
+
+#[test]
+fn an_interrupt_while_connecting_still_reports() {
+    let stub = Stub::start(Script::default());
+    let mut command = command(&stub, "-c 1000 --connect-rate 20/s -R 200 -d 10m");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the generator runs");
+    while stub.subscribers() < 2 {
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    let (code, report) = outcome(&child.wait_with_output().expect("it ends"));
+    assert_eq!((code, &report["verdict"]), (130, &"interrupted".into()), "{report:#}");
+    assert!(1.0 <= latency(&report, "handshake", "count"), "{report:#}");
+}
+
+#[test]
 fn a_storm_cuts_its_share_off_at_once_and_all_come_back() {
     check(
         Script::default(),
@@ -399,8 +433,7 @@ fn slow_subscribers_are_told_gaps_and_reported_apart() {
     while stub.published().len() < 200 {
         std::thread::yield_now();
     }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
-    assert!(killed.success());
+    interrupt(&child);
     let (code, report) = outcome(&child.wait_with_output().expect("it ends"));
     assert_eq!(code, 130, "{report:#}");
     assert_eq!(number(&report, "verification/lost"), 0, "{report:#}");
@@ -441,6 +474,37 @@ fn what_the_server_has_used_is_told_for_each_delivery() {
 }
 
 #[test]
+fn a_server_that_tells_nothing_any_more_does_not_cost_the_report() {
+    let is_noted = |report: &Value| {
+        let notes = report["notes"].as_array().expect("notes");
+        notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("could not be read any more")))
+    };
+    for looks_max in [1, 2] {
+        let stub = Stub::start(Script { looks_max, ..Script::default() });
+        let (code, report) = run(&stub, &format!("{SHORT} --metrics http://{}/metrics", stub.address));
+        assert_eq!((code, number(&report, "verification/received")), (0, 240), "{report:#}");
+        assert!(is_noted(&report) && report["costs"]["server_cpu"].is_null(), "{report:#}");
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let stub = Stub::start(Script::default());
+        let mut server = Command::new("sleep").arg("1d").spawn().expect("a process");
+        let arguments = format!("-c 4 -R 200 -d 10m --warmup 0 --pid {}", server.id());
+        let child = command(&stub, &arguments).stdout(Stdio::piped()).spawn().expect("the generator runs");
+        while stub.published().len() < 20 {
+            std::thread::yield_now();
+        }
+        // Dead, and still listed by the system, since nobody has waited for it.
+        server.kill().expect("killed");
+        interrupt(&child);
+        let (code, report) = outcome(&child.wait_with_output().expect("it ends"));
+        server.wait().expect("waited for");
+        assert_eq!(code, 130, "{report:#}");
+        assert!(is_noted(&report) && report["costs"]["server_cpu"].is_null(), "{report:#}");
+    }
+}
+
+#[test]
 fn what_cannot_be_set_up_has_an_exit_code_and_a_reason_of_its_own() {
     let check = |arguments: &[&str], code: i32, reason: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_loadgen")).args(arguments).output().expect("run");
@@ -473,8 +537,7 @@ fn an_interrupt_ends_early_and_still_reports() {
     while stub.published().len() < 20 {
         std::thread::yield_now();
     }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
-    assert!(killed.success());
+    interrupt(&child);
     let (code, report) = outcome(&child.wait_with_output().expect("it ends"));
     assert_eq!((code, &report["verdict"]), (130, &"interrupted".into()), "{report:#}");
     assert!(20 <= number(&report, "published/accepted"));

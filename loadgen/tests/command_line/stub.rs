@@ -47,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) event_time: Option<Duration>,
     /// After so many subscribers others are answered 503; 0 is never.
     pub(crate) subscribers_max: u64,
+    /// After so many looks at its metrics there are none any more; 0 is never.
+    pub(crate) looks_max: u64,
 }
 
 /// What goes wrong for the first subscriber, at an event.
@@ -231,6 +233,9 @@ impl Hub {
             } else if path == "/metrics" {
                 // Each look costs half a second of processor time and a kilobyte.
                 let looks = self.looks.fetch_add(1, Ordering::SeqCst);
+                if self.script.looks_max != 0 && self.script.looks_max <= looks {
+                    return Ok(());
+                }
                 let (seconds, bytes) = (0.5 * looks as f64, 1_000_000 + 1_000 * looks);
                 let text =
                     format!("process_cpu_seconds_total {seconds}\nprocess_resident_memory_bytes {bytes}\n");

@@ -573,7 +573,7 @@ const TILES: [(&str, &str, &str, &str); 9] = [
 const NOTES_SHOWN: usize = 20;
 /// The last second of the year 9999, beyond which there is no date.
 const LAST_SECOND: u64 = 253_402_300_799;
-const WORDS: [(&str, &str); 10] = [
+const WORDS: [(&str, &str); 11] = [
     (
         "e2e",
         "from the time an event was due to its receipt by one subscriber; a server or a generator that stalls cannot hide it",
@@ -584,6 +584,10 @@ const WORDS: [(&str, &str); 10] = [
     ("span", "from the first subscriber's receipt of an event to the last one's"),
     ("handshake", "from the start of a connection to the answer that opens the stream"),
     ("reconnect", "from the loss of a connection to the open stream of the next one"),
+    (
+        "resumed",
+        "from the time an event was due to its receipt, where the generator had cut the subscriber off meanwhile; not in e2e",
+    ),
     ("send lag", "how late the generator itself was"),
     ("reach", "deliveries received of those that were due; what lies in a gap that was told is not due"),
     ("p99", "99 of 100 records are no longer than this"),

@@ -27,7 +27,7 @@
   // The charts
 
   function percentiles(run) {
-    const hidden = new Set(['handshake', 'reconnect', 'send lag', 'service']);
+    const hidden = new Set(['handshake', 'reconnect', 'resumed', 'send lag', 'service']);
     // Where there is one transport, its curve lies under that of both.
     const transports = run.curves.filter((curve) => curve.name === 'ws' || curve.name === 'sse');
     const curves = run.curves.filter((curve) => 1 < transports.length || !transports.includes(curve));
