@@ -85,8 +85,8 @@ pub(crate) enum Command {
     /// Tell saved results again, in any form; several side by side
     #[command(after_long_help = AFTER_REPORT)]
     Report(ReportFlags),
-    /// Compare two saved results, figure by figure
-    #[command(after_long_help = AFTER_COMPARE)]
+    /// Compare saved results, one or several before and after, figure by figure
+    #[command(long_about = ABOUT_COMPARE, after_long_help = AFTER_COMPARE)]
     Compare(CompareFlags),
     /// Serve as little as fan-out can be: the kernel's sends and next to nothing else, to put beside a server
     #[command(long_about = ABOUT_FLOOR, args_override_self = true)]
@@ -563,6 +563,15 @@ pub(crate) struct FloorFlags {
     /// Write to each subscriber once for all events of a turn (the default)
     #[arg(long, conflicts_with = "each")]
     pub(crate) batch: bool,
+    /// Burn so much time for every event, at most a second: a server whose capacity is known, to try tools on
+    #[arg(long, value_name = "TIME", value_parser = work)]
+    pub(crate) work: Option<Interval>,
+}
+
+/// Time that an event may take.
+fn work(text: &str) -> Result<Interval, String> {
+    let work: Interval = text.parse()?;
+    if work.ns <= crate::machine::NS_PER_SECOND { Ok(work) } else { Err("must be at most 1s".to_owned()) }
 }
 
 /// A factor, with or without an x behind it.
@@ -701,7 +710,10 @@ Serve as little as fan-out can be: the kernel's sends and next to nothing else, 
 GET /ws is a WebSocket and GET /events an event stream; each gets every body that is sent to POST /publish, as a text \
 frame or as the data of a block, as it came. There are no channels, and nothing is kept for who comes later. \
 GET /health/ready is answered 200. One thread. A subscriber that does not read is closed when it is 64 MiB behind; \
-what a slow one missed it gets in as few writes as its socket allows, with --each too.";
+what a slow one missed it gets in as few writes as its socket allows, with --each too.
+
+With --work it takes at most as many events a second as that leaves room for: 1,000 of 1ms each, less its sends. benches/calibrate \
+sees by that whether `search` finds what is known and `compare` notices what was planted.";
 
 const AFTER_REPLAY: &str = "\
 A file has one JSON object per line:
@@ -764,9 +776,23 @@ Examples:
 Exit codes:
   0 told   2 wrong usage   3 a file cannot be read or written";
 
+const ABOUT_COMPARE: &str = "\
+Compare saved results, one or several before and after, figure by figure.
+
+Two single results differ by chance as well, in p99 and beyond by far more than 5 %. Several of each side, made in turns, tell \
+what is a change and what is noise: a figure is worse if the whole interval of the difference is beyond the tolerance, the same if it is \
+within, and undecided otherwise. The intervals are of trimmed means, as wide as the results of a side differ among themselves, and \
+hold for all figures together in 19 comparisons of 20. Five a side are enough for a change of 10 % in figures that vary by 2 %; \
+--figure chooses those that count, which makes the intervals narrower. Undecided figures do not fail the comparison.";
+
 const AFTER_COMPARE: &str = "\
+Examples:
+  loadgen compare before.json after.json
+  loadgen compare results/before results/after --figure 'e2e p50' --figure server/delivery
+      with five results each, results/before/1 to 5 and results/after/1 to 5, as `run -o` wrote them
+
 Exit codes:
-  0 the same or better   1 worse   2 wrong usage   3 a file cannot be read";
+  0 the same or better, as far as can be told   1 worse   2 wrong usage   3 a file cannot be read";
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::counting::usage::thread_waited_ns;
 use crate::machine;
 
 /// Opens at the start of the measured part and closes at its end; both on the thread that is measured.
@@ -28,6 +29,8 @@ pub(crate) struct Measured {
     pub(crate) wall_ns: u64,
     /// Processor time of the thread within it.
     pub(crate) cpu_ns: u64,
+    /// How long it could have run and waited for a processor within it; 0 where the system does not tell.
+    pub(crate) waited_ns: u64,
     /// The longest turn of the loop within it.
     pub(crate) turn_ns_max: u64,
     /// Events delivered, or accepted by the server, within it.
@@ -40,6 +43,7 @@ pub(crate) struct Measured {
 struct Instant {
     wall_ns: u64,
     cpu_ns: u64,
+    waited_ns: u64,
     totals: Totals,
 }
 
@@ -49,6 +53,7 @@ impl Gauge {
         self.start.get_or_insert_with(|| Instant {
             wall_ns: now_ns,
             cpu_ns: machine::thread_cpu_ns(),
+            waited_ns: thread_waited_ns(),
             totals,
         });
     }
@@ -66,6 +71,7 @@ impl Gauge {
         self.measured = Some(Measured {
             wall_ns: now_ns.saturating_sub(start.wall_ns),
             cpu_ns: machine::thread_cpu_ns() - start.cpu_ns,
+            waited_ns: thread_waited_ns().saturating_sub(start.waited_ns),
             turn_ns_max: self.turn_ns_max,
             events: totals.events - start.totals.events,
             bytes: totals.bytes - start.totals.bytes,
@@ -93,6 +99,11 @@ impl Measured {
     /// The share of one processor that the thread used.
     pub(crate) fn cpu_share(&self) -> f64 {
         self.cpu_ns as f64 / self.wall_ns.max(1) as f64
+    }
+
+    /// The share of the time in which the thread ran or could have run.
+    pub(crate) fn wanted_share(&self) -> f64 {
+        (self.cpu_ns + self.waited_ns) as f64 / self.wall_ns.max(1) as f64
     }
 }
 

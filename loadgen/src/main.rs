@@ -99,7 +99,7 @@ fn main() -> ExitCode {
             Err(error) => return failed(EXIT_USAGE, &error),
         },
         Command::SideBySide(flags) => match side_by_side::Plan::new(*flags) {
-            Ok(plan) => side_by_side::run(&plan, &stop),
+            Ok(plan) => side_by_side::run(plan, &stop),
             Err(error) => return failed(EXIT_USAGE, &error),
         },
         Command::Report(flags) => match flags.check() {

@@ -4,20 +4,21 @@
 //   FANFARE_BIN=<server binary> LOADGEN_BIN=<loadgen binary> node report.mjs
 //
 // The run has a name that would be a script if it were taken for HTML. The page must show it as text, draw every chart, ask
-// nothing of any network, say nothing on the console and fit a phone; so must a page of two runs.
+// nothing of any network, say nothing on the console and fit a phone; so must a page of two runs, and one of servers side by side.
+// What the server itself has measured of the run must have as many deliveries, which took no longer.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 
 import hdr from 'hdr-histogram-js';
 
 import { launch } from './launch.mjs';
-import { fail, startServer, stopServer } from './server.mjs';
+import { adminAddress, fail, startServer, stopServer } from './server.mjs';
 
 const HOSTILE = '</script><script>document.title="taken"</script><img src=x onerror="document.title=2">';
 /** The tags of the log; the reader's word for none. */
@@ -35,10 +36,12 @@ async function main() {
     const load = ['-c', '20', '--transport', 'ws:50,sse:50', '--stages', '50:1s,100:3s', '--warmup', '1s', '--lenient', '--slo', 'p99<60s'];
     await loadgen('run', address, ...load, '-o', folder, '--name', HOSTILE);
     await readHistograms(folder);
+    await besideTheServer(folder);
     await lookAt(browser, join(folder, 'report.html'), { charts: 6 });
     const both = join(folder, 'both.html');
     await loadgen('report', folder, folder, '--format', 'html', '--out', both);
     await lookAt(browser, both, { charts: 7 });
+    await lookAtServers(browser, folder);
   } finally {
     await browser.close();
     await stopServer();
@@ -46,6 +49,33 @@ async function main() {
     clearTimeout(limit);
   }
   console.log('report: histograms and pages read back as they were written');
+}
+
+/** The run, its warm-up included, was all that the server ever had to deliver. */
+async function besideTheServer(folder) {
+  const result = JSON.parse(await readFile(join(folder, 'result.json'), 'utf8'));
+  const inside = await (await fetch(`${adminAddress()}/latency`)).json();
+  assert.equal(inside.deliveries.count, result.delivered.total, 'both count the same deliveries');
+  const outside = result.latency_ms.find((row) => row.name === 'e2e');
+  const p50 = inside.deliveries.p50 / NS_PER_MS;
+  assert.ok(p50 <= outside.p50_ms, `the server hands on in ${p50} ms what arrives after ${outside.p50_ms} ms`);
+}
+
+/** Two shapes of Fanfare beside the floor, as `benches/report` makes more of them. */
+async function lookAtServers(browser, folder) {
+  const profiles = fileURLToPath(new URL('../../benches/side-by-side', import.meta.url));
+  const entry = (group, options) => ({ name: `${group}: ${HOSTILE}`, group: `${group}: ${HOSTILE}`, a: 'fanfare', b: 'floor-each', options });
+  const comparisons = [entry('steady', '--shape steady -c 10 -R 200'), entry('connect', '--shape connect -c 10')];
+  const own = { figure: 'cpu_per_delivery', bars: ['cpu_per_delivery>=0.001', 'cpu_per_delivery<=0.001'] };
+  Object.assign(comparisons[0], own);
+  const suite = join(folder, 'suite.json');
+  for (const each of comparisons) [each.a, each.b] = [join(profiles, `${each.a}.json`), join(profiles, `${each.b}.json`)];
+  await writeFile(suite, JSON.stringify({ comparisons }));
+  const out = join(folder, 'servers');
+  const flags = ['--quick', '--unpinned', '--ceiling', '0', '--fanfare', process.env.FANFARE_BIN, '--out', out];
+  const ended = await loadgen('side-by-side', '--suite', suite, ...flags).catch((error) => error);
+  assert.equal(ended.code, 5, `a bar is missed: ${ended.stderr}`);
+  await lookAt(browser, join(out, 'report.html'), { charts: 2, isStill: true });
 }
 
 function loadgen(...flags) {
@@ -91,7 +121,8 @@ function comparePercentiles(text, histogram) {
   assert.deepEqual(lines(text), expected);
 }
 
-async function lookAt(browser, file, { charts }) {
+/** A page that is still has charts that were drawn before, and runs nothing. */
+async function lookAt(browser, file, { charts, isStill = false }) {
   for (const colorScheme of ['light', 'dark']) {
     for (const width of [1280, 390]) {
       const page = await browser.newPage({ colorScheme, viewport: { width, height: 800 } });
@@ -102,15 +133,19 @@ async function lookAt(browser, file, { charts }) {
         if (request.url() !== pathToFileURL(file).href) wrong.push(`request: ${request.url()}`);
       });
       await page.goto(pathToFileURL(file).href);
-      await page.waitForSelector('figure svg[role=img] .line', { state: 'attached' });
+      await page.waitForSelector(`figure svg[role=img] ${isStill ? '.bar' : '.line'}`, { state: 'attached' });
       assert.equal(await page.locator('figure').count(), charts, 'charts');
       assert.equal(await page.locator('img, iframe, object, embed, link').count(), 0, 'nothing of the name has become an element');
       assert.ok((await page.textContent('body')).includes(HOSTILE), 'the name is shown as it is');
       assert.ok(!['taken', '2'].includes(await page.title()), 'nothing of the name has run');
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.equal(overflow, 0, `${width} columns are enough`);
-      await page.locator('figure svg[role=img]').first().press('ArrowRight');
-      assert.match(await page.locator('.readout').first().textContent(), /%: .*(ms|µs|s)/, 'arrow keys read a chart');
+      if (isStill) {
+        assert.equal(await page.locator('script').count(), 0, 'it has no script');
+      } else {
+        await page.locator('figure svg[role=img]').first().press('ArrowRight');
+        assert.match(await page.locator('.readout').first().textContent(), /%: .*(ms|µs|s)/, 'arrow keys read a chart');
+      }
       assert.deepEqual(wrong, []);
       await page.close();
     }

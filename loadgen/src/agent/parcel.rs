@@ -268,8 +268,8 @@ impl Gathering {
         let Tally { delivered, foreign, gaps, pings } = one.tally;
         check_counts(&[delivered, foreign, gaps, pings])?;
         for part in [one.measured, one.connecting].into_iter().flatten() {
-            let Measured { wall_ns, cpu_ns, turn_ns_max, events, bytes } = part;
-            check_counts(&[wall_ns, cpu_ns, turn_ns_max, events, bytes])?;
+            let Measured { wall_ns, cpu_ns, waited_ns, turn_ns_max, events, bytes } = part;
+            check_counts(&[wall_ns, cpu_ns, waited_ns, turn_ns_max, events, bytes])?;
         }
         check_counts(&[one.closed, one.churned, one.replaced, one.stormed])?;
         check_counts(&one.refusals.values().copied().collect::<Vec<_>>())?;

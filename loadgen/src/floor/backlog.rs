@@ -21,16 +21,19 @@ pub(crate) enum Form {
 pub(crate) struct Backlogs {
     websocket: Backlog,
     event_stream: Backlog,
+    /// Events since [`Backlogs::take_count`].
+    count: u32,
 }
 
 impl Backlogs {
     /// Empty ones; `each` as in [`Backlog::ends`].
     pub(crate) fn new(each: bool) -> Backlogs {
-        Backlogs { websocket: Backlog::new(each), event_stream: Backlog::new(each) }
+        Backlogs { websocket: Backlog::new(each), event_stream: Backlog::new(each), count: 0 }
     }
 
     /// Appends an event in the forms that have subscribers.
     pub(crate) fn publish(&mut self, body: &[u8]) {
+        self.count = self.count.saturating_add(1);
         if 0 < self.websocket.subscribers {
             push_frame(body, &mut self.websocket.bytes);
             self.websocket.end_event();
@@ -39,6 +42,11 @@ impl Backlogs {
             push_block(body, &mut self.event_stream.bytes);
             self.event_stream.end_event();
         }
+    }
+
+    /// How many events there were since this was last asked.
+    pub(crate) fn take_count(&mut self) -> u32 {
+        std::mem::take(&mut self.count)
     }
 
     /// The one of `form`.

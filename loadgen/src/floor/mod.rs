@@ -6,20 +6,21 @@
 //!
 //! # Contract       every subscriber gets every event published after it joined, whole and in order, however slowly
 //! it reads, until it is [`LAG_BYTES_MAX`] behind and is closed
-//! # Turn           sleep → input, each socket answered with one write → fan-out → reap
+//! # Turn           sleep → input, each socket answered with one write → work, where it was asked for → fan-out → reap
 //! # Bounds         a few dozen bytes a connection; one copy of what the slowest subscriber has not taken
 //! # Why not …      a check that text is UTF-8, a pong, a timer: a floor that does a server's duties is no floor
 
 mod backlog;
 mod connection;
 mod request;
+mod work;
 
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mio::net::TcpListener;
@@ -30,6 +31,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use self::backlog::Backlogs;
 use self::connection::{Connection, Outcome};
+use self::work::Work;
 use crate::flags::FloorFlags;
 use crate::machine;
 
@@ -56,6 +58,8 @@ struct Floor {
     signals: mio::net::UnixStream,
     connections: Slab<Connection>,
     backlogs: Backlogs,
+    /// What events cost on top of their sends.
+    work: Option<Work>,
     buffer: Vec<u8>,
     answers: Vec<u8>,
     /// Sockets with more to read, of which the poll will not speak again.
@@ -82,6 +86,7 @@ impl Floor {
             signals,
             connections: Slab::new(),
             backlogs: Backlogs::new(flags.each),
+            work: flags.work.map(|each| Work::new(Duration::from_nanos(each.ns), Instant::now())),
             buffer: vec![0; BUFFER_BYTES],
             answers: Vec::new(),
             unfinished: Vec::new(),
@@ -98,20 +103,28 @@ impl Floor {
     fn turn(&mut self) -> io::Result<()> {
         self.sleep()?;
         self.input();
+        if let Some(work) = &mut self.work {
+            work.spend(self.backlogs.take_count());
+        }
         self.fan_out();
         self.reap();
         Ok(())
     }
 
     fn sleep(&mut self) -> io::Result<()> {
-        let timeout = if self.unfinished.is_empty() { None } else { Some(Duration::ZERO) };
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
+        let is_resting = self.unfinished.is_empty();
+        // Whether there is a pause at all is known only to who looks without waiting first.
+        if let Some(work) = &mut self.work
+            && is_resting
+        {
+            poll(&mut self.poll, &mut self.events, Some(Duration::ZERO))?;
+            if self.events.is_empty() {
+                poll(&mut self.poll, &mut self.events, None)?;
+                work.rest(Instant::now());
             }
-            result => result,
+            return Ok(());
         }
+        poll(&mut self.poll, &mut self.events, if is_resting { None } else { Some(Duration::ZERO) })
     }
 
     fn input(&mut self) {
@@ -219,6 +232,17 @@ impl Floor {
         if self.starved {
             self.accept();
         }
+    }
+}
+
+/// Waits, and takes a signal for the end of the wait.
+fn poll(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    match poll.poll(events, timeout) {
+        Err(error) if error.kind() == ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        result => result,
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct AgentFigures {
     pub(crate) delivered: u64,
     /// Processor share of its busiest loop, of 1.
     pub(crate) cpu_share_max: f64,
+    /// The share of the time in which a loop of it ran or could have run, of the one that most wanted to.
+    pub(crate) wanted_share_max: f64,
     /// The longest turn of any of its loops.
     pub(crate) turn_ms_max: f64,
     /// Its resident memory while all were connected.
@@ -45,11 +47,13 @@ impl AgentFigures {
     ) -> AgentFigures {
         let measured = findings.iter().flat_map(Findings::parts);
         let turn_ns_max = measured.clone().map(|measured| measured.turn_ns_max).max();
+        let wanted = measured.clone().map(|measured| measured.wanted_share());
         AgentFigures {
             address,
             subscribers,
             delivered: findings.iter().map(|one| one.tally.delivered).sum(),
             cpu_share_max: measured.map(|measured| Measured::cpu_share(&measured)).fold(0.0, f64::max),
+            wanted_share_max: wanted.fold(0.0, f64::max),
             turn_ms_max: turn_ns_max.unwrap_or_default() as f64 / 1e6,
             resident_bytes,
             clock,

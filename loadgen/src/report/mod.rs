@@ -187,6 +187,9 @@ struct Generator {
     /// Processor share of the busiest loop of subscribers, of 1.
     cpu_share_max: f64,
     cpu_share_publishing: f64,
+    /// The share of the time in which a loop of subscribers ran or could have run, of the one that most wanted to.
+    wanted_share_max: f64,
+    wanted_share_publishing: f64,
     turn_ms_max: f64,
     resident_bytes: Option<u64>,
     /// Whether it, and not the server, set the figures.
@@ -542,6 +545,8 @@ fn generator(findings: &[Findings], published: Option<&Published>, resident_byte
     Generator {
         cpu_share_max: loops.iter().map(Measured::cpu_share).fold(0.0, f64::max),
         cpu_share_publishing: publishing.map_or(0.0, |measured| measured.cpu_share()),
+        wanted_share_max: loops.iter().map(Measured::wanted_share).fold(0.0, f64::max),
+        wanted_share_publishing: publishing.map_or(0.0, |measured| measured.wanted_share()),
         turn_ms_max: turn_ns.unwrap_or_default() as f64 / 1e6,
         resident_bytes,
         was_bottleneck: false,
@@ -594,31 +599,22 @@ fn bottlenecks(
     if plan.hold && !matches!(plan.role, Role::Subscribe | Role::Connect) {
         return reasons;
     }
-    let mut loops: Vec<(String, f64, f64)> = agents
-        .iter()
-        .map(|agent| (format!("agent {}", agent.address), agent.cpu_share_max, agent.turn_ms_max))
-        .collect();
-    let publishing = published.and_then(|published| published.measured).unwrap_or_default();
-    let (cpu_share_max, turn_ms_max) = match agents {
-        [] => (generator.cpu_share_max, generator.turn_ms_max),
-        _ => (0.0, publishing.turn_ns_max as f64 / 1e6),
+    let of_agent = |one: &AgentFigures| {
+        (format!("agent {}", one.address), one.cpu_share_max, one.wanted_share_max, one.turn_ms_max)
     };
-    loops.insert(0, ("the generator".to_owned(), cpu_share_max, turn_ms_max));
-    for (who, share, _) in &loops {
-        if CPU_SHARE_MAX < *share {
-            reasons.push(format!(
-                "{who} was the bottleneck: a loop of subscribers used {:.0} % of a processor",
-                share * 100.0
-            ));
-        }
+    let publishing = published.and_then(|published| published.measured).unwrap_or_default();
+    let (used, wanted, turn_ms) = match agents {
+        [] => (generator.cpu_share_max, generator.wanted_share_max, generator.turn_ms_max),
+        _ => (0.0, 0.0, publishing.turn_ns_max as f64 / 1e6),
+    };
+    let own = ("the generator".to_owned(), used, wanted, turn_ms);
+    let loops: Vec<_> = std::iter::once(own).chain(agents.iter().map(of_agent)).collect();
+    for (who, used, wanted, _) in &loops {
+        reasons.extend(want_of_processor(who, "a loop of subscribers", *used, *wanted));
     }
-    if CPU_SHARE_MAX < generator.cpu_share_publishing {
-        reasons.push(format!(
-            "the generator was the bottleneck: publishing used {:.0} % of a processor",
-            generator.cpu_share_publishing * 100.0
-        ));
-    }
-    for (who, _, turn_ms) in &loops {
+    let (used, wanted) = (generator.cpu_share_publishing, generator.wanted_share_publishing);
+    reasons.extend(want_of_processor("the generator", "publishing", used, wanted));
+    for (who, _, _, turn_ms) in &loops {
         if TURN_MS_MAX < *turn_ms {
             reasons.push(format!("{who} was the bottleneck: one turn of a loop took {turn_ms:.0} ms"));
         }
@@ -641,6 +637,20 @@ fn bottlenecks(
     reasons
 }
 
+/// Why somebody was the bottleneck who used so much of a processor, and had use for so much, if he was.
+fn want_of_processor(who: &str, what: &str, used: f64, wanted: f64) -> Option<String> {
+    if CPU_SHARE_MAX < used {
+        Some(format!("{who} was the bottleneck: {what} used {:.0} % of a processor", used * 100.0))
+    } else if CPU_SHARE_MAX < wanted {
+        Some(format!(
+            "{who} was the bottleneck: {what} had something to do for {:.0} % of the time, and a processor for less",
+            wanted * 100.0
+        ))
+    } else {
+        None
+    }
+}
+
 /// The role of results that do not state it.
 fn whole() -> String {
     Role::Whole.name().to_owned()
@@ -654,7 +664,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// Above this share of a processor a thread queues work for itself.
+/// Above this share of a processor, or of the time with something to do, a thread queues work for itself.
 const CPU_SHARE_MAX: f64 = 0.9;
 /// Closer than this an interval's edge is that of the phase.
 const EDGE_S: f64 = 0.01;
@@ -765,6 +775,9 @@ pub(super) mod tests {
         check("100", well(), 1, &[]);
         check("100", Generator { cpu_share_max: 0.91, ..well() }, 1, &["a loop of subscribers used 91 %"]);
         check("100", Generator { cpu_share_publishing: 1.0, ..well() }, 1, &["publishing used 100 %"]);
+        check("100", Generator { wanted_share_max: 0.9, ..well() }, 1, &[]);
+        check("100", Generator { wanted_share_max: 0.95, ..well() }, 1, &["to do for 95 % of the time"]);
+        check("100", Generator { wanted_share_publishing: 1.0, ..well() }, 1, &["publishing had something"]);
         check("100", Generator { turn_ms_max: 101.0, ..well() }, 1, &["one turn of a loop took 101 ms"]);
         check("100", well(), 3, &["p99 of the send lag is 3.0"]);
         check("max", well(), 3, &[]);

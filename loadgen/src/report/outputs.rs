@@ -198,7 +198,7 @@ fn is_stdout(path: &Path) -> bool {
 }
 
 /// The result in a folder, from which everything else can be made again.
-pub(super) const RESULT_FILE: &str = "result.json";
+pub(crate) const RESULT_FILE: &str = "result.json";
 /// What a folder of results holds; the result first, in case that the disk is full.
 const FOLDER: [(Form, &str); 6] = [
     (Form::Json, RESULT_FILE),

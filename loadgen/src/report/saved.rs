@@ -5,17 +5,19 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::{Report, comparison, csv, html};
 use crate::live::wants_color;
+use crate::side_by_side::page::{self, Document};
 use crate::timeline::END_TO_END;
 
 /// Options of `loadgen report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportFlags {
-    /// Results: result.json as `run -o` or `run --json` wrote it, or the folder it is in
+    /// Results: result.json as `run -o` or `run --json` wrote it, or the folder it is in; or the one of `side-by-side`
     #[arg(required = true, num_args = 1.., value_name = "FILE|DIR")]
     pub(crate) results: Vec<PathBuf>,
     /// In which form
@@ -70,15 +72,41 @@ impl ReportFlags {
 /// # Errors
 /// A file cannot be read or is no result of a run, or the result has no such latency.
 pub(crate) fn run(flags: &ReportFlags) -> anyhow::Result<ExitCode> {
-    let reports = flags.results.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Report>>>()?;
-    let labels = labels(&reports, &flags.results);
-    let color = flags.out.is_none() && io::stdout().is_terminal() && wants_color();
-    let text = tell(&reports, &labels, flags, color)?;
+    let text = match flags.results.as_slice() {
+        [one] => tell_comparisons(one, flags.format)?,
+        _ => None,
+    };
+    let text = match text {
+        Some(text) => text,
+        None => {
+            let reports =
+                flags.results.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Report>>>()?;
+            let labels = labels(&reports, &flags.results);
+            let color = flags.out.is_none() && io::stdout().is_terminal() && wants_color();
+            tell(&reports, &labels, flags, color)?
+        }
+    };
     match &flags.out {
         None => io::stdout().write_all(text.as_bytes())?,
         Some(path) => fs::write(path, text).with_context(|| format!("writing {}", path.display()))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `side-by-side` saved at `path`, if it has.
+fn tell_comparisons(path: &Path, format: Format) -> anyhow::Result<Option<String>> {
+    let path = locate(path);
+    let value = read_value(&path)?;
+    if format == Format::Json && value["kind"] == "side-by-side" {
+        return Ok(Some(serde_json::to_string_pretty(&value)? + "\n"));
+    }
+    let Some(document) = Document::read(value) else { return Ok(None) };
+    let document = document.with_context(|| format!("{} is no whole result", path.display()))?;
+    match format {
+        Format::Text => Ok(Some(page::summary::text(&document))),
+        Format::Html => Ok(Some(page::page(&document))),
+        _ => bail!("servers side by side are told as text, json or html"),
+    }
 }
 
 fn tell(reports: &[Report], labels: &[String], flags: &ReportFlags, color: bool) -> anyhow::Result<String> {
@@ -111,14 +139,22 @@ fn tell(reports: &[Report], labels: &[String], flags: &ReportFlags, color: bool)
 }
 
 /// Where the result is: the file that is named, or the one in the folder that is named.
-pub(crate) fn locate(path: &Path) -> PathBuf {
+fn locate(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(super::outputs::RESULT_FILE) } else { path.to_owned() }
 }
 
 fn read(path: &Path) -> anyhow::Result<Report> {
     let path = locate(path);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no result of a run", path.display()))
+    serde_json::from_value(read_value(&path)?).with_context(|| no_result(&path))
+}
+
+fn read_value(path: &Path) -> anyhow::Result<Value> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| no_result(path))
+}
+
+fn no_result(path: &Path) -> String {
+    format!("{} is no result of a run", path.display())
 }
 
 /// A name for each result: its own, or that of its file or folder, with a number behind it where two would be the same.

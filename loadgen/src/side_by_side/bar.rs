@@ -36,6 +36,15 @@ pub(crate) enum Judgement {
 }
 
 impl Bar {
+    /// The figure called `name`.
+    ///
+    /// # Errors
+    /// There is none; the message names those that there are.
+    pub(crate) fn figure_named(name: &str) -> Result<&'static str, String> {
+        let names = || figure::KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+        figure::kind(name).map(|kind| kind.name).ok_or_else(|| format!("{name:?} is none of {}", names()))
+    }
+
     /// What `spread` says of the bar.
     pub(crate) fn judge(&self, spread: Option<&Spread>) -> Judgement {
         let Some(spread) = spread else { return Judgement::Unknown };
@@ -73,11 +82,10 @@ impl FromStr for Bar {
             Some(name) => (name, true),
             None => (whole.trim(), false),
         };
-        let names = || figure::KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
-        let kind = figure::kind(name).ok_or_else(|| format!("{name:?} is none of {}", names()))?;
+        let figure = Bar::figure_named(name)?;
         let bound = bound.trim().parse::<f64>().ok().filter(|bound| bound.is_finite());
         let bound = bound.ok_or_else(|| format!("the bound of {text:?} is no number"))?;
-        Ok(Bar { figure: kind.name, is_absolute, is_most, bound })
+        Ok(Bar { figure, is_absolute, is_most, bound })
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub(crate) mod bar;
 pub(crate) mod options;
+pub(crate) mod page;
 pub(crate) mod profile;
 pub(crate) mod report;
 pub(crate) mod server;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use self::bar::Bar;
 use self::options::{Pins, ServerFlags, SideBySideFlags};
 use self::profile::Profile;
-use self::report::{Pair, Report};
+use self::report::{NotRun, Pair, Report, Results};
 use self::server::Instance;
 use self::suite::Suite;
 use crate::counting::outcome::Outcome;
@@ -62,8 +63,9 @@ impl Plan {
 ///
 /// # Errors
 /// A server cannot be started or reached, or the result cannot be written.
-pub(crate) fn run(plan: &Plan, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(plan: Plan, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     let Plan { flags, comparisons, shown } = plan;
+    let are_several = 1 < comparisons.len();
     if let Some(shown) = shown {
         print!("{shown}");
         return Ok(ExitCode::SUCCESS);
@@ -73,26 +75,43 @@ pub(crate) fn run(plan: &Plan, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     let machine = Machine::this();
     let pins = flags.server.pins()?;
     let is_json_alone = flags.json.as_deref() == Some(Path::new("-"));
-    let mut reports = Vec::new();
-    for comparison in comparisons {
-        let report = comparison.run(&flags.server, pins, stop)?;
-        if !is_json_alone {
+    let mut results = Results::new(machine, pins);
+    for mut comparison in comparisons {
+        let outcome = match comparison.run(&flags.server, pins, stop) {
+            Ok(report) => Ok(report),
+            // One server that is not there is no reason to forget the others.
+            Err(error) if are_several => {
+                let reason = format!("{error:#}");
+                eprintln!("loadgen: {} was not run: {reason}", comparison.name);
+                Err(NotRun { name: comparison.name.clone(), reason })
+            }
+            Err(error) => return Err(error),
+        };
+        if let Ok(report) = &outcome
+            && !is_json_alone
+        {
             print!("{}", report.table());
         }
-        reports.push(report);
+        results.add(outcome);
+        if let Some(folder) = &flags.out {
+            results.write(folder)?;
+        }
         if stop.load(Ordering::Relaxed) {
             break;
         }
     }
-    let code = report::exit_code(&reports);
-    report::write_json(flags.json.as_deref(), &report::Results::new(machine, pins, code, reports))?;
-    Ok(ExitCode::from(code))
+    report::write_json(flags.json.as_deref(), &results)?;
+    Ok(ExitCode::from(results.exit_code()))
 }
 
 /// What is compared.
 #[derive(Debug)]
 struct Comparison {
     name: String,
+    /// The shape that it has in common with others.
+    group: Option<String>,
+    /// The figure that matters most.
+    figure: Option<&'static str>,
     sides: [Side; 2],
     pairs: u32,
     bars: Vec<Bar>,
@@ -104,6 +123,8 @@ struct Comparison {
 struct Side {
     profile: Profile,
     load: Load,
+    /// What the server says of itself.
+    version: Option<String>,
 }
 
 impl Comparison {
@@ -113,18 +134,23 @@ impl Comparison {
             return Err("two profiles are needed, or --suite".to_owned());
         };
         let side = |name: &str, own: &Option<LoadFlags>| {
-            Side::new(name, &flags.server.profiles, own.clone(), &flags.load)
+            Side::new(name, &flags.server.profiles, own.clone(), &flags.load, flags.quick)
         };
         Ok(Comparison {
             name: format!("{a} beside {b}"),
+            group: None,
+            figure: None,
             sides: [side(a, &flags.a_options)?, side(b, &flags.b_options)?],
-            pairs: flags.pairs,
+            pairs: flags.pairs(None),
             bars: flags.bars.clone(),
             seed: flags.seed,
         })
     }
 
-    fn run(&self, flags: &ServerFlags, pins: Pins, stop: &AtomicBool) -> anyhow::Result<Report> {
+    fn run(&mut self, flags: &ServerFlags, pins: Pins, stop: &AtomicBool) -> anyhow::Result<Report> {
+        for side in &mut self.sides {
+            side.version = server::version(&side.profile, flags);
+        }
         let mut envelopes = [0; 2];
         for (envelope, side) in envelopes.iter_mut().zip(&self.sides) {
             *envelope = side.trial(flags, pins, stop)?;
@@ -151,9 +177,19 @@ impl Comparison {
 }
 
 impl Side {
-    fn new(name: &str, profiles: &Path, own: Option<LoadFlags>, both: &LoadFlags) -> Result<Side, String> {
+    fn new(
+        name: &str,
+        profiles: &Path,
+        own: Option<LoadFlags>,
+        both: &LoadFlags,
+        is_quick: bool,
+    ) -> Result<Side, String> {
         let flags = own.map_or_else(|| both.clone(), |own| own.over(both));
-        Ok(Side { profile: Profile::load(name, profiles)?, load: Load::new(&flags)? })
+        let mut load = Load::new(&flags)?;
+        if is_quick {
+            load.duration_ns = load.duration_ns.min(QUICK_NS);
+        }
+        Ok(Side { profile: Profile::load(name, profiles)?, load, version: None })
     }
 
     /// What the server puts around bodies; 0 where nothing is delivered.
@@ -184,6 +220,9 @@ fn bodies(sides: &[Side; 2], envelopes: [usize; 2]) -> [usize; 2] {
     [0, 1].map(|side| sides[side].load.size.max(least) - envelopes[side])
 }
 
+/// The measured part of a run of which nobody wants to know more than that it runs.
+const QUICK_NS: u64 = 300_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +232,7 @@ mod tests {
         let side = |size: usize| Side {
             profile: Profile::parse(r#"{"name":"x","command":["x"]}"#).expect("a profile"),
             load: Load::new(&format!("-s {size}").parse().expect("options")).expect("a load"),
+            version: None,
         };
         let check = |size: usize, envelopes: [usize; 2], expected: [usize; 2]| {
             assert_eq!(bodies(&[side(size), side(size)], envelopes), expected, "{size} {envelopes:?}");

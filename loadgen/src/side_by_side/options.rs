@@ -37,6 +37,9 @@ pub(crate) struct SideBySideFlags {
     /// Of the suite, only those with NAME in their name. Repeatable
     #[arg(long, value_name = "NAME", requires = "suite")]
     pub(crate) only: Vec<String>,
+    /// To see whether all runs: at most 3 pairs of at most 300ms each. The figures then say little
+    #[arg(long)]
+    pub(crate) quick: bool,
     /// Show the shapes and their dimensions, and of a --suite its comparisons
     #[arg(long)]
     pub(crate) list: bool,
@@ -47,7 +50,21 @@ pub(crate) struct SideBySideFlags {
     /// Write everything as JSON, every run included, to standard output (in place of the table) or to FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
+    /// Write a page to look at (report.html), a text (report.txt) and everything as JSON (result.json) into this folder, anew
+    /// after each comparison; `loadgen report` tells the JSON again
+    #[arg(short, long, value_name = "FOLDER", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
 }
+
+impl SideBySideFlags {
+    /// How many pairs to run, where `own` is what a comparison asks for itself.
+    pub(crate) fn pairs(&self, own: Option<u32>) -> u32 {
+        let pairs = own.unwrap_or(self.pairs);
+        if self.quick { pairs.min(QUICK_PAIRS) } else { pairs }
+    }
+}
+
+const QUICK_PAIRS: u32 = 3;
 
 /// How servers are found and where they run.
 #[derive(Clone, Debug, Args)]

@@ -8,6 +8,7 @@
 //!   "name": "fanfare",
 //!   "note": "one loop",
 //!   "command": ["{fanfare}", "serve", "--listen", "127.0.0.1:{port}"],
+//!   "version": ["{fanfare}", "--version"],
 //!   "env": {"LOG": "off"},
 //!   "ready": "/health/ready",
 //!   "channel": "bench:{i}",
@@ -31,6 +32,7 @@
 //! | member | |
 //! | --- | --- |
 //! | `command` | the server's words; started fresh for every run. Or `url`: `http://HOST:PORT` of one that runs already |
+//! | `version` | words of a command that prints the server's version; what it prints is told with results |
 //! | `env` | added to the environment of the command |
 //! | `ready` | a path that answers 200 once the server is ready, or `tcp` (the default): it accepts a connection |
 //! | `channel` | the names of channels, `{i}` being a number from 0; `bench-{i}` unless given |
@@ -43,7 +45,7 @@
 //! | `publish.ws` | one event a text frame. Each text frame of the server on that connection counts as the answer to one, unless `answers` is false: then there are none. `accepted` is what an answer contains if the event was |
 //!
 //! Placeholders, replaced wherever these texts stand, whatever braces are around them:
-//! in `command` and `env` `{port}` (a free port), `{loadgen}` and `{fanfare}` (the programs), `{dir}` (an empty directory of
+//! in `command`, `version` and `env` `{port}` (a free port), `{loadgen}` and `{fanfare}` (the programs), `{dir}` (an empty directory of
 //! the run), `{profiles}` (the directory of the profile); in requests `{channel}`; in what is published `{body}` (the event: letters, digits and
 //! `-` only, so that it may stand in JSON, a form, a query or bare) and `{n}` (the event's number in twelve digits, unique
 //! in the life of the server). `Host` and `Content-Length` are added to requests, and the upgrade's headers to those of WebSockets.
@@ -66,6 +68,9 @@ pub(crate) struct Profile {
     /// The words that start it; empty where `url` is given.
     #[serde(default)]
     pub(crate) command: Vec<String>,
+    /// The words of a command that prints its version.
+    #[serde(default)]
+    pub(crate) version: Vec<String>,
     /// Where it runs already.
     #[serde(default)]
     pub(crate) url: Option<String>,
@@ -386,7 +391,7 @@ mod tests {
         for entry in fs::read_dir(&directory).expect("the directory") {
             let path = entry.expect("an entry").path();
             let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
-            let is_suite = ["suite", "shapes", "others"].contains(&name.as_str());
+            let is_suite = ["suite", "shapes", "others", "report"].contains(&name.as_str());
             if path.extension().is_some_and(|ending| ending == "json") && !is_suite {
                 Profile::load(&name, &directory).expect("a profile");
                 names.push(name);

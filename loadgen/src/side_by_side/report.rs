@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -11,29 +13,48 @@ use serde::Serialize;
 use super::Comparison;
 use super::bar::{Bar, Judgement};
 use super::options::Pins;
+use super::page::{self, Document};
 use super::profile::Profile;
 use super::statistics::{self, Spread};
 use crate::counting::figure::KINDS;
 use crate::counting::outcome::{Outcome, Verdict, shown};
 use crate::counting::usage::Machine;
+use crate::report::outputs::RESULT_FILE;
 
 /// All that a command found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     kind: &'static str,
     version: &'static str,
+    /// Unix seconds.
+    finished_at: u64,
     /// How the program was called.
     command: Vec<String>,
     machine: Machine,
     pins: Pins,
     exit_code: u8,
     results: Vec<Report>,
+    /// Comparisons of a suite that could not be made.
+    not_run: Vec<NotRun>,
+}
+
+/// A comparison that could not be made.
+#[derive(Debug, Serialize)]
+pub(crate) struct NotRun {
+    /// Its name.
+    pub(crate) name: String,
+    /// Why.
+    pub(crate) reason: String,
 }
 
 /// One comparison.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     name: String,
+    /// The shape that it has in common with others.
+    group: Option<String>,
+    /// The figure that matters most.
+    figure: Option<&'static str>,
     a: SideReport,
     b: SideReport,
     verdict: Verdict,
@@ -51,6 +72,8 @@ pub(crate) struct Report {
 struct SideReport {
     profile: Profile,
     load: String,
+    /// What the server says of itself.
+    version: Option<String>,
 }
 
 /// One figure of both sides.
@@ -95,18 +118,58 @@ impl Pair {
 }
 
 impl Results {
-    /// Of these comparisons.
-    pub(crate) fn new(machine: Machine, pins: Pins, exit_code: u8, results: Vec<Report>) -> Results {
-        let (kind, version) = ("side-by-side", env!("CARGO_PKG_VERSION"));
+    /// Nothing yet, of this machine.
+    pub(crate) fn new(machine: Machine, pins: Pins) -> Results {
         Results {
-            kind,
-            version,
+            kind: "side-by-side",
+            version: env!("CARGO_PKG_VERSION"),
+            finished_at: 0,
             command: std::env::args().skip(1).collect(),
             machine,
             pins,
-            exit_code,
-            results,
+            exit_code: 0,
+            results: Vec::new(),
+            not_run: Vec::new(),
         }
+    }
+
+    /// One comparison more.
+    pub(crate) fn add(&mut self, outcome: Result<Report, NotRun>) {
+        let code = match &outcome {
+            Ok(report) => report.exit_code(),
+            Err(_) => EXIT_SETUP,
+        };
+        self.exit_code = self.exit_code.max(code);
+        match outcome {
+            Ok(report) => self.results.push(report),
+            Err(not_run) => self.not_run.push(not_run),
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.finished_at = now.as_secs();
+    }
+
+    /// The exit code of all: that of the worst.
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
+    /// Writes everything into `folder`: a page, a text, and JSON.
+    ///
+    /// # Errors
+    /// The folder or a file in it cannot be written.
+    pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let value = serde_json::to_value(self)?;
+        let document = Document::read(value).context("of another kind")??;
+        let tables: String = self.results.iter().map(Report::table).collect();
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        write_json(Some(&folder.join(RESULT_FILE)), self)?;
+        for (name, text) in
+            [("report.html", page::page(&document)), ("report.txt", page::summary::text(&document) + &tables)]
+        {
+            let path = folder.join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
     }
 }
 
@@ -121,10 +184,11 @@ impl Report {
             BarReport { bar: bar.clone(), met: bar.judge(spread.as_ref()), spread }
         });
         let bars: Vec<BarReport> = bars.collect();
-        let [a, b] = comparison
-            .sides
-            .each_ref()
-            .map(|side| SideReport { profile: side.profile.clone(), load: side.load.describe() });
+        let [a, b] = comparison.sides.each_ref().map(|side| SideReport {
+            profile: side.profile.clone(),
+            load: side.load.describe(),
+            version: side.version.clone(),
+        });
         let (failures, invalid) = (failures(&pairs), invalid(&pairs));
         let is_whole = pairs.len() == comparison.pairs as usize;
         let verdict = match (failures.is_empty(), is_whole, invalid.is_empty()) {
@@ -136,6 +200,8 @@ impl Report {
         let notes = notes(&pairs, &figures, asked);
         Report {
             name: comparison.name.clone(),
+            group: comparison.group.clone(),
+            figure: comparison.figure,
             a,
             b,
             verdict,
@@ -214,11 +280,6 @@ impl Report {
     }
 }
 
-/// The exit code of all: that of the worst.
-pub(crate) fn exit_code(reports: &[Report]) -> u8 {
-    reports.iter().map(Report::exit_code).max().unwrap_or(0)
-}
-
 /// Writes `value` as JSON: to standard output if `path` is `-`, to the file otherwise, nowhere without one.
 ///
 /// # Errors
@@ -230,7 +291,7 @@ pub(crate) fn write_json(path: Option<&Path>, value: &impl Serialize) -> anyhow:
     if path.as_os_str() == "-" {
         return io::Write::write_all(&mut io::stdout(), text.as_bytes()).context("standard output");
     }
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn row(name: &'static str, unit: &'static str, pairs: &[Pair], seed: u64) -> Option<Row> {
@@ -326,6 +387,7 @@ fn notes(pairs: &[Pair], figures: &[Row], asked: [usize; 2]) -> Vec<String> {
     notes
 }
 
+const EXIT_SETUP: u8 = 3;
 const FAILURES_SHOWN: usize = 2;
 /// Numbers in envelopes grow by a digit or two within a run.
 const LENGTH_TOLERANCE: f64 = 3.0;

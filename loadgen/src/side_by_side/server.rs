@@ -61,17 +61,12 @@ impl Instance {
 
     fn spawn(profile: &Profile, flags: &ServerFlags, pins: Pins) -> anyhow::Result<Instance> {
         let directory = empty_directory()?;
-        let own = std::env::current_exe().context("cannot find this program")?;
-        let fanfare = flags.fanfare.clone().unwrap_or_else(|| own.with_file_name("fanfare"));
         let address = free_address()?;
         let port = address.port().to_string();
-        let shown = |path: &Path| path.display().to_string();
+        let programs = Programs::find(flags)?;
         let replaced = |text: &str| {
-            text.replace("{port}", &port)
-                .replace("{loadgen}", &shown(&own))
-                .replace("{fanfare}", &shown(&fanfare))
-                .replace("{dir}", &shown(&directory))
-                .replace("{profiles}", &shown(&profile.directory))
+            let text = text.replace("{port}", &port).replace("{dir}", &directory.display().to_string());
+            programs.replaced(&text, profile)
         };
         let words: Vec<String> = profile.command.iter().map(|word| replaced(word)).collect();
         let [program, arguments @ ..] = words.as_slice() else { bail!("{} has no command", profile.name) };
@@ -165,6 +160,41 @@ impl Drop for Instance {
     }
 }
 
+/// The programs that profiles name by words in braces.
+#[derive(Debug)]
+struct Programs {
+    own: PathBuf,
+    fanfare: PathBuf,
+}
+
+impl Programs {
+    fn find(flags: &ServerFlags) -> anyhow::Result<Programs> {
+        let own = std::env::current_exe().context("cannot find this program")?;
+        let fanfare = flags.fanfare.clone().unwrap_or_else(|| own.with_file_name("fanfare"));
+        Ok(Programs { own, fanfare })
+    }
+
+    fn replaced(&self, text: &str, profile: &Profile) -> String {
+        let shown = |path: &Path| path.display().to_string();
+        text.replace("{loadgen}", &shown(&self.own))
+            .replace("{fanfare}", &shown(&self.fanfare))
+            .replace("{profiles}", &shown(&profile.directory))
+    }
+}
+
+/// What the profile's command prints as the server's version, its lines with commas between them; `None` if there is no such
+/// command, or it fails: a result stands without it.
+pub(crate) fn version(profile: &Profile, flags: &ServerFlags) -> Option<String> {
+    let programs = Programs::find(flags).ok()?;
+    let words: Vec<String> = profile.version.iter().map(|word| programs.replaced(word, profile)).collect();
+    let (program, arguments) = words.split_first()?;
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let version: String = lines.join(", ").chars().take(VERSION_LENGTH_MAX).collect();
+    (output.status.success() && !version.is_empty()).then_some(version)
+}
+
 /// An address that was free a moment ago.
 fn free_address() -> anyhow::Result<std::net::SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
@@ -182,4 +212,6 @@ fn empty_directory() -> anyhow::Result<PathBuf> {
 const LOG: &str = "server.log";
 const READY_MAX: Duration = Duration::from_secs(10);
 const READY_STEP: Duration = Duration::from_millis(2);
+/// In characters.
+const VERSION_LENGTH_MAX: usize = 300;
 const LAST_WORDS_BYTES: usize = 500;

@@ -3,13 +3,13 @@
 //! # Contract       the same seed and values make the same interval
 //! # Why not …      a normal approximation: ratios of times on a shared machine have long tails
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::histogram::Latency;
 use crate::payload::scatter;
 
 /// A median with its spread.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     /// The median, or what the pooled runs say.
     pub(crate) middle: f64,

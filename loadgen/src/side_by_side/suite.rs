@@ -8,6 +8,9 @@
 //! }]}
 //! ```
 //!
+//! `group` is the shape that comparisons have in common: a page shows those of one group beside each other, in parts of the other
+//! server of the first. `figure` is the one that its chart shows, that of the first bar unless given.
+//!
 //! `options` are the load options of the command line, those of one side going over those of both; what the command line
 //! says itself goes over neither: it fills what they leave open. Profiles without a `/` are looked for beside the suite.
 
@@ -38,6 +41,10 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
+    #[serde(default)]
+    group: Option<String>,
+    #[serde(default)]
+    figure: Option<String>,
     a: String,
     b: String,
     #[serde(default)]
@@ -99,12 +106,16 @@ impl Suite {
 
     fn comparison(&self, entry: &Entry, flags: &SideBySideFlags) -> Result<Comparison, String> {
         let both = entry.options.parse::<LoadFlags>()?.over(&flags.load);
-        let side = |name: &str, own: &str| Side::new(name, &self.directory, Some(own.parse()?), &both);
+        let side =
+            |name: &str, own: &str| Side::new(name, &self.directory, Some(own.parse()?), &both, flags.quick);
+        let figure = entry.figure.as_deref().map(Bar::figure_named).transpose()?;
         let bars = entry.bars.iter().map(|bar| bar.parse::<Bar>()).collect::<Result<_, _>>()?;
         Ok(Comparison {
             name: entry.name.clone(),
+            group: entry.group.clone(),
+            figure,
             sides: [side(&entry.a, &entry.a_options)?, side(&entry.b, &entry.b_options)?],
-            pairs: entry.pairs.unwrap_or(flags.pairs),
+            pairs: flags.pairs(entry.pairs),
             bars,
             seed: flags.seed,
         })
@@ -125,7 +136,7 @@ mod tests {
     #[test]
     fn the_suites_that_come_with_the_program_have_valid_loads_and_profiles() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/side-by-side");
-        for name in ["suite.json", "shapes.json", "others.json"] {
+        for name in ["suite.json", "shapes.json", "others.json", "report.json"] {
             let path = directory.join(name);
             let words = ["x", "--suite", path.to_str().expect("text")];
             let flags = Line::try_parse_from(words).expect("options").flags;

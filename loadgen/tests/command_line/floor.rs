@@ -103,7 +103,7 @@ fn bodies(count: usize, bytes: usize) -> Vec<String> {
 
 #[test]
 fn every_subscriber_gets_every_event_in_order_and_every_publish_its_answer() {
-    for arguments in [&[][..], &["--batch"], &["--each"]] {
+    for arguments in [&[][..], &["--batch"], &["--each"], &["--work", "10us"]] {
         let floor = Floor::start(arguments);
         let mut sockets = [floor.websocket(), floor.websocket()];
         let mut streams = [floor.event_stream(), floor.event_stream()];
@@ -195,3 +195,14 @@ fn it_writes_each_or_in_batches_but_not_both() {
 
 /// Long enough for a busy machine; nothing is awaited that does not come.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn an_event_works_for_a_second_at_most() {
+    for work in ["1001ms", "x", "-1ms"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["floor", "--bind", "127.0.0.1:0", "--work", work])
+            .output()
+            .expect("the generator runs");
+        assert_eq!(output.status.code(), Some(2), "{work}: {output:?}");
+    }
+}

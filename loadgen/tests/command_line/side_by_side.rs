@@ -92,6 +92,59 @@ fn a_suite_runs_what_is_chosen_with_options_of_each_side() {
 }
 
 #[test]
+fn a_report_has_every_shape_and_what_could_not_be_run() {
+    let stub = Stub::start(Script::default());
+    let name = running("side-report", &stub);
+    let broken = profile("side-report-broken", r#""command":["{dir}/none"]"#);
+    let broken = broken.to_str().expect("text");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("side-by-side-report");
+    let _ = std::fs::remove_dir_all(&folder);
+    let suite = folder.with_extension("json");
+    let entry = |title: &str, group: &str, other: &str| {
+        format!(
+            r#"{{"name":"{title}","group":"{group}","figure":"deliveries_per_s","a":"{name}","b":"{other}","options":"-c 3 -d 5s"}}"#
+        )
+    };
+    let entries = [
+        entry("one", "steady <1>", &name),
+        entry("two", "steady <1>", &name),
+        entry("three", "steady <1>", broken),
+        entry("four", "another", &name),
+    ];
+    std::fs::write(&suite, format!(r#"{{"comparisons":[{}]}}"#, entries.join(","))).expect("written");
+    let (suite, out) = (suite.to_str().expect("text"), folder.to_str().expect("text"));
+    let rest = ["--quick", "-R", "100", "--ceiling", "0", "--out", out];
+    let (code, results, error) = side_by_side(&[&["--suite", suite], &rest[..]].concat());
+    assert_eq!(code, 3, "{results:#} {error}");
+    assert_eq!(results["results"].as_array().map(Vec::len), Some(3), "{results:#}");
+    assert_eq!(results["not_run"][0]["name"], "three", "{results:#}");
+    assert_eq!(results["results"][0]["pairs"].as_array().map(Vec::len), Some(3), "{results:#}");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("written");
+    let saved: Value = serde_json::from_str(&read("result.json")).expect("JSON");
+    assert_eq!(saved, results);
+    let html = read("report.html");
+    assert_eq!(html.matches("<h2>steady &lt;1&gt;</h2>").count(), 1, "{html}");
+    assert_eq!(html.matches("<svg role=\"img\"").count(), 2, "{html}");
+    assert!(html.contains("three was not run: cannot start"), "{html}");
+    let text = read("report.txt");
+    assert!(text.contains("steady <1>\n") && text.contains("not run    three: "), "{text}");
+    // The saved result is told again as it was.
+    let again = |format: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["report", out, "--format", format])
+            .output()
+            .expect("the generator runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let body = |html: &str| html.split_once("<body>").map(|(_, body)| body.to_owned()).expect("a body");
+    let (code, page) = again("html");
+    assert!(code == Some(0) && body(&page) == body(&html), "{page}");
+    let (code, summary) = again("text");
+    assert!(code == Some(0) && text.starts_with(&summary), "{summary}");
+    assert_eq!(again("csv").0, Some(3));
+}
+
+#[test]
 fn a_server_that_does_not_start_is_told_with_its_last_words() {
     let path = profile("side-broken", r#""command":["{loadgen}","compare","{dir}/none","{dir}/none"]"#);
     let name = path.to_str().expect("text");
@@ -103,7 +156,7 @@ fn a_server_that_does_not_start_is_told_with_its_last_words() {
 #[test]
 fn the_suites_that_come_with_the_program_are_whole() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/side-by-side");
-    for (name, least) in [("suite.json", 10), ("shapes.json", 10), ("others.json", 4)] {
+    for (name, least) in [("suite.json", 10), ("shapes.json", 10), ("others.json", 4), ("report.json", 30)] {
         let suite = directory.join(name);
         let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
             .args(["side-by-side", "--list", "--suite", suite.to_str().expect("text")])

@@ -26,20 +26,8 @@ pub(crate) fn page(reports: &[Report], labels: &[String]) -> Result<String, Stri
         [one] => one.headline(),
         several => format!("{} runs beside each other", several.len()),
     };
-    // Only what bears the number runs, should anything ever slip through.
-    let nonce = format!("{:016x}", RandomState::new().hash_one(&title));
-    out.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    put(
-        &mut out,
-        format_args!(
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"referrer\" content=\"no-referrer\">\n\
-         <title>{} · loadgen</title>\n<style nonce=\"{nonce}\">\n{STYLE}</style>\n</head>\n<body>\n",
-            escape(&title)
-        ),
-    );
+    let nonce = head(&mut out, &title, &[]);
+    out.push_str("</head>\n<body>\n");
     match reports {
         [one] => put_run(&mut out, one, &labels[0]),
         several => put_runs(&mut out, several, labels),
@@ -53,6 +41,26 @@ pub(crate) fn page(reports: &[Report], labels: &[String]) -> Result<String, Stri
         ),
     );
     Ok(out)
+}
+
+/// Begins a page, up to the end of its styles, of which `more` are its own; returns the number that lets a script run.
+pub(crate) fn head(out: &mut String, title: &str, more: &[&str]) -> String {
+    // Only what bears the number runs, should anything ever slip through.
+    let nonce = format!("{:016x}", RandomState::new().hash_one(title));
+    out.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    put(
+        out,
+        format_args!(
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"referrer\" content=\"no-referrer\">\n\
+         <title>{} · loadgen</title>\n<style nonce=\"{nonce}\">\n{STYLE}{}</style>\n",
+            escape(title),
+            more.concat()
+        ),
+    );
+    nonce
 }
 
 fn put_run(out: &mut String, report: &Report, label: &str) {
@@ -475,7 +483,8 @@ fn put_environment(out: &mut String, report: &Report) {
     out.push_str("</details>\n");
 }
 
-fn put_pairs(out: &mut String, pairs: impl Iterator<Item = (String, String)>) {
+/// Names with their values.
+pub(crate) fn put_pairs(out: &mut String, pairs: impl Iterator<Item = (String, String)>) {
     out.push_str("<dl class=\"pairs\">\n");
     for (name, value) in pairs {
         put(out, format_args!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(&name), escape(&value)));
@@ -491,8 +500,13 @@ fn put_definitions(out: &mut String) {
     out.push_str("</dl>\n</footer>\n");
 }
 
-/// A table that scrolls by itself where it is too wide.
-fn open_table<'a>(out: &mut String, caption: &str, names: &[&'a str], more: impl Iterator<Item = &'a str>) {
+/// A table that scrolls by itself where it is too wide; `caption` is HTML.
+pub(crate) fn open_table<'a>(
+    out: &mut String,
+    caption: &str,
+    names: &[&'a str],
+    more: impl Iterator<Item = &'a str>,
+) {
     put(
         out,
         format_args!(
@@ -506,7 +520,7 @@ fn open_table<'a>(out: &mut String, caption: &str, names: &[&'a str], more: impl
 }
 
 /// A command as it would be typed.
-fn shell(arguments: &[String]) -> String {
+pub(crate) fn shell(arguments: &[String]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:/,=@%+-*".contains(&byte);
     let quoted = arguments.iter().map(|argument| {
         if !argument.is_empty() && argument.bytes().all(plain) {
@@ -519,7 +533,7 @@ fn shell(arguments: &[String]) -> String {
 }
 
 /// Text as it stands between tags or in quoted attributes.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -549,7 +563,7 @@ fn embedded(data: &serde_json::Value) -> String {
 }
 
 /// Writing into a string cannot fail.
-fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
