@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn lines_are_heard_one_by_one_until_one_is_no_message() {
-        let heard = hear(b"\"clock\"\n{\"go\":{\"offset_ns\":-5}}\n\"stop\"\n");
+        let heard = hear(b"\"clock\"\n{\"go\":{\"offset_ns\":-5,\"begun_ns\":7}}\n\"stop\"\n");
         assert!(matches!(
             heard[..],
             [
