@@ -66,7 +66,10 @@ fn wrong_usage_is_2() {
     check(&["serve", "--retry", "1s", "--retry-spread", "2s"], "spread");
     check(&["serve", "--admin-connections", "0"], "connections");
     check(&["serve", "--head-deadline", "0s"], "durations");
-    check(&["publish", "ftp://127.0.0.1:1", "t:a", "k"], "only http://, https://, ws:// and wss:// are spoken");
+    check(
+        &["publish", "ftp://127.0.0.1:1", "t:a", "k"],
+        "only http://, https://, ws:// and wss:// are spoken",
+    );
     check(&["publish", "", "t:a", "k"], "not an address");
     check(&["publish", "127.0.0.1:1", "t:a", "k", "{"], "not JSON");
     check(&["publish", "127.0.0.1:1", "t:a"], "EVENT");
