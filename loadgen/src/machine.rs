@@ -207,14 +207,18 @@ pub(crate) fn tie(command: &mut std::process::Command, cpu: Option<usize>) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn tie(_: &mut std::process::Command, _: Option<usize>) {}
 
-/// A mark of the clock that [`now_ns`] reads: the same for all processes that read the same one, and another, save by rare
-/// chance, on another host, after another start of this one, or where a container's clock is set apart. `None` where the
-/// system does not tell.
+/// The name of the clock that [`now_ns`] reads: the same for all processes that read the same one, and another on another host,
+/// after another start of this one, or in a time namespace of its own. `None` where the system does not tell.
+pub(crate) fn clock_name() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    // A kernel without namespaces of time has one clock.
+    let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    Some(format!("{} {}", boot.trim(), namespace.display()))
+}
+
+/// That name in sixteen bits, which others share by rare chance only; not 0.
 pub(crate) fn clock_mark() -> Option<u16> {
-    let boot = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
-    // A system without namespaces of time has no such file.
-    let offsets = fs::read("/proc/self/timens_offsets").unwrap_or_default();
-    let hash = crc32fast::hash(&[boot, offsets].concat());
+    let hash = crc32fast::hash(clock_name()?.as_bytes());
     Some((((hash >> 16) ^ hash) as u16).max(1))
 }
 

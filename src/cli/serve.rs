@@ -557,12 +557,14 @@ const RETAIN_EVENTS_MAX: usize = 1 << 24;
 const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Descriptors kept for what is no connection of the public door, so that these never take the last one: of each loop its
-/// listener, the watchdog's copy of that, its poll, its waker and its reserve; operators; those who are being turned away at either door; files.
+/// listener, the watchdog's copy of that, its poll, its waker and its reserve; operators; those who are being turned away at
+/// either door; files.
 fn own_descriptors(loops: usize, admin_connections_max: usize) -> usize {
     loops * 5 + admin_connections_max + TURNED_AWAY_MAX * 2 + FILES_MAX
 }
 
-/// Standard streams and the log's copy of one, the operators' listener and its copy, signals, the supervisor, the store of notifications, and files that are read at the start.
+/// Standard streams and the log's copy of one, the operators' listener and its copy, signals, the supervisor, the store of
+/// notifications, and files that are read at the start.
 const FILES_MAX: usize = 16;
 
 /// How much memory the bounds allow, by part.

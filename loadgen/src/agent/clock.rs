@@ -6,8 +6,6 @@
 //! # One clock      processes of one boot and one time namespace read the same clock: the offset is 0 and exact, unless an
 //! exchange contradicts it (a machine that was copied while it ran keeps its boot's name)
 
-use std::fs;
-
 use serde::{Deserialize, Serialize};
 
 /// The offset of an agent's clock as one round of exchanges shows it: the agent's time less the coordinator's.
@@ -101,18 +99,6 @@ impl Clock {
     }
 }
 
-/// The name of the monotonic clock that this process reads; empty where the system does not tell.
-pub(crate) fn name() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    let namespace = fs::read_link("/proc/self/ns/time");
-    match (boot, namespace) {
-        (Ok(boot), Ok(namespace)) => format!("{} {}", boot.trim(), namespace.display()),
-        // A kernel without time namespaces has one clock.
-        (Ok(boot), Err(_)) => boot.trim().to_owned(),
-        (Err(_), _) => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,8 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_of_one_boot_name_one_clock() {
-        assert_eq!(name(), name());
+    fn a_line_says_how_far_apart_and_how_well_that_is_known() {
         let line = Clock::new(
             false,
             Offset { offset_ns: -1_500_000, error_ns: 40_000 },

@@ -16,6 +16,7 @@ use super::parcel::{Delivered, Ended, Told};
 use super::wording::Wording;
 use crate::account::Account;
 use crate::environment::Environment;
+use crate::machine;
 use crate::plan::Role;
 use crate::witness::Seen;
 
@@ -125,7 +126,7 @@ impl Greeting {
         Greeting {
             loadgen: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
-            clock: super::clock::name(),
+            clock: machine::clock_name().unwrap_or_default(),
         }
     }
 
