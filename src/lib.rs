@@ -2,7 +2,7 @@
 //!
 //! Layers, each importing only what stands before it: [`words`] and [`wire`] (names, and pure protocol code), [`payload`]
 //! (what events of built-in kinds carry), [`journal`] (the process's log), [`sync`], [`log`] and [`table`] (structures), [`reader`] (cursors into the log),
-//! [`sequencer`] and [`hub`] (who writes them, and what threads share), [`latency`] (how long that takes), [`notify`] (what people are told one by one),
+//! [`sequencer`] and [`hub`] (who writes them, and what threads share), [`latency`] (how long that takes), [`metrics`] (how collectors are told), [`notify`] (what people are told one by one),
 //! [`session`] (what a connection says, as values), [`engine`] (all of it inside one process, without sockets),
 //! [`pulse`] (what operators who watch are told), [`event_loop`] (connections), [`server`] and [`cli`] (sockets, threads, flags).
 
@@ -27,6 +27,8 @@ pub mod live;
 pub mod log;
 #[cfg(not(fanfare_loom))]
 pub mod mail;
+#[cfg(not(fanfare_loom))]
+pub mod metrics;
 #[cfg(not(fanfare_loom))]
 pub mod notify;
 pub mod payload;

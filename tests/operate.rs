@@ -553,6 +553,70 @@ fn metrics_are_valid_and_the_same_as_the_counters() {
     assert_eq!(samples["fanfare_events_published_total"], 7.0);
 }
 
+/// What stands at the beginning of some protocol buffers: a number in groups of seven bits, and the rest.
+fn varint(bytes: &[u8]) -> (u64, &[u8]) {
+    let last = bytes.iter().position(|byte| byte & 0x80 == 0).expect("the number ends");
+    let (number, rest) = bytes.split_at(last + 1);
+    (number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f)), rest)
+}
+
+/// The fields of a message, each with its number; what is no text or message is empty.
+fn fields(mut message: &[u8]) -> Vec<(u64, &[u8])> {
+    let mut all = Vec::new();
+    while !message.is_empty() {
+        let (key, rest) = varint(message);
+        let (value, rest) = match key & 7 {
+            0 => (&[][..], varint(rest).1),
+            1 => (&[][..], &rest[8..]),
+            2 => {
+                let (length, rest) = varint(rest);
+                rest.split_at(length as usize)
+            }
+            other => panic!("no field is of type {other}"),
+        };
+        all.push((key >> 3, value));
+        message = rest;
+    }
+    all
+}
+
+#[test]
+fn metrics_as_protocol_buffers_are_those_of_the_text_with_native_histograms() {
+    let server = ServerProcess::start(&[]);
+    Publisher::connect(server.public).publish_many("t:a", 7);
+    let messages =
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let accept = format!("Accept: {messages},text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n");
+    let (text, answer) = (get(server.admin, "/metrics"), ask(server.admin, "GET", "/metrics", &accept, ""));
+    let spaced = messages.replace(';', "; ");
+    assert_eq!(answer.field("content-type"), Some(&*spaced));
+    let (mut rest, mut names, mut native) = (&answer.body[..], Vec::new(), 0);
+    while !rest.is_empty() {
+        let (length, behind) = varint(rest);
+        let (family, behind) = behind.split_at(length as usize);
+        for (number, value) in fields(family) {
+            match number {
+                1 => names.push(String::from_utf8(value.to_vec()).expect("a name")),
+                // Of a metric the histogram; of that the runs of native buckets, of which an empty one has none.
+                4 => {
+                    native += fields(value)
+                        .into_iter()
+                        .filter(|(number, histogram)| {
+                            *number == 7 && fields(histogram).iter().any(|field| field.0 == 12)
+                        })
+                        .count()
+                }
+                _ => {}
+            }
+        }
+        rest = behind;
+    }
+    let text = text.text();
+    let in_text = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    assert_eq!(names, in_text.collect::<Vec<_>>());
+    assert_eq!(native, 1, "that of answers: nobody got anything");
+}
+
 #[test]
 fn metrics_tell_the_process_the_version_and_how_busy_each_loop_was() {
     let server = ServerProcess::start(&["--loops", "2"]);

@@ -1,56 +1,98 @@
-//! What `/metrics` says besides the counters: which build this is, how busy each loop has been, and what the system says of
-//! the process, under the names that Prometheus knows.
-
-use std::fmt::Write;
+//! What `/metrics` says besides the counters: which build this is, how busy each loop has been, what the system says of the
+//! process, under the names that Prometheus knows, and how long events take.
 
 use crate::hub::Hub;
+use crate::latency::{Pace, Snapshot, Transport, Way};
+use crate::metrics::{Family, Kind, Sample, Value};
 use crate::process::Process;
 use crate::sync::Ordering;
 
-/// Adds all of it to `text`.
-pub(super) fn push(text: &mut String, hub: &Hub) {
-    metric(text, "fanfare_build_info", "gauge", "The version that runs; always 1.");
-    let _ = writeln!(text, "fanfare_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+/// Adds all of it to `families`.
+pub(super) fn push(families: &mut Vec<Family>, hub: &Hub) {
+    let version =
+        Sample { labels: vec![("version", env!("CARGO_PKG_VERSION").to_owned())], value: Value::Whole(1) };
+    families.push(family(
+        "fanfare_build_info",
+        Kind::Gauge,
+        "The version that runs; always 1.",
+        vec![version],
+    ));
     let help = "Time that a loop was not asleep; its rate is the loop's busy share, from 0 to 1.";
-    metric(text, "fanfare_loop_busy_seconds_total", "counter", help);
-    for (index, desk) in hub.desks().iter().enumerate() {
+    let busy = hub.desks().iter().enumerate().map(|(index, desk)| {
         let seconds = desk.traffic.busy_ns.load(Ordering::Relaxed) as f64 / 1e9;
-        let _ = writeln!(text, "fanfare_loop_busy_seconds_total{{loop=\"{index}\"}} {seconds}");
-    }
-    push_process(text, &Process::look());
+        Sample { labels: vec![("loop", index.to_string())], value: Value::Real(seconds) }
+    });
+    families.push(family("fanfare_loop_busy_seconds_total", Kind::Counter, help, busy.collect()));
+    push_process(families, &Process::look());
+    push_latency(families, &hub.latency());
 }
 
-fn push_process(text: &mut String, process: &Process) {
-    let whole = |value: Option<u64>| value.map(|value| value.to_string());
+fn push_process(families: &mut Vec<Family>, process: &Process) {
     let metrics = [
         (
-            "cpu_seconds_total",
-            "counter",
+            "process_cpu_seconds_total",
+            Kind::Counter,
             "Processor time of all threads.",
-            Some(process.cpu.as_secs_f64().to_string()),
+            Some(Value::Real(process.cpu.as_secs_f64())),
         ),
-        ("resident_memory_bytes", "gauge", "Memory that is resident.", whole(process.resident_bytes)),
-        ("virtual_memory_bytes", "gauge", "Memory that is addressed.", whole(process.virtual_bytes)),
-        ("open_fds", "gauge", "Descriptors that are open.", whole(process.open_descriptors)),
-        ("max_fds", "gauge", "Descriptors that may be open.", whole(process.descriptors_max)),
         (
-            "start_time_seconds",
-            "gauge",
+            "process_resident_memory_bytes",
+            Kind::Gauge,
+            "Memory that is resident.",
+            process.resident_bytes.map(Value::Whole),
+        ),
+        (
+            "process_virtual_memory_bytes",
+            Kind::Gauge,
+            "Memory that is addressed.",
+            process.virtual_bytes.map(Value::Whole),
+        ),
+        (
+            "process_open_fds",
+            Kind::Gauge,
+            "Descriptors that are open.",
+            process.open_descriptors.map(Value::Whole),
+        ),
+        (
+            "process_max_fds",
+            Kind::Gauge,
+            "Descriptors that may be open.",
+            process.descriptors_max.map(Value::Whole),
+        ),
+        (
+            "process_start_time_seconds",
+            Kind::Gauge,
             "When the process began, in seconds since 1970.",
-            process.started_unix_s.map(|seconds| seconds.to_string()),
+            process.started_unix_s.map(Value::Real),
         ),
     ];
-    for (name, kind, help, value) in metrics {
-        let Some(value) = value else { continue };
-        let name = format!("process_{name}");
-        metric(text, &name, kind, help);
-        let _ = writeln!(text, "{name} {value}");
-    }
+    let known = metrics.into_iter().filter_map(|(name, kind, help, value)| Some((name, kind, help, value?)));
+    families.extend(known.map(|(name, kind, help, value)| Family::single(name, kind, help, value)));
 }
 
-fn metric(text: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a text cannot fail.
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+fn push_latency(families: &mut Vec<Family>, snapshot: &Snapshot) {
+    let mut ways = Vec::new();
+    for transport in Transport::ALL {
+        for pace in Pace::ALL {
+            let way = Way { transport, pace };
+            let counts = snapshot.merged(|series| series.way == way);
+            let labels = vec![("transport", transport.name().to_owned()), ("state", pace.name().to_owned())];
+            ways.push(Sample { labels, value: Value::Histogram(counts) });
+        }
+    }
+    let help =
+        "From accepting an event to the return of the write that handed it to the kernel, per delivery.";
+    families.push(family("fanfare_publish_to_socket_seconds", Kind::Histogram, help, ways));
+    let help = "From accepting a publish to the return of the write with its answer.";
+    let answers = Value::Histogram(snapshot.answers().clone());
+    families.push(Family::single("fanfare_publish_to_answer_seconds", Kind::Histogram, help, answers));
+    let help = "From before the first write of an event to after the last, of a sample of events.";
+    let spans = Value::Histogram(snapshot.spans().clone());
+    families.push(Family::single("fanfare_event_span_seconds", Kind::Histogram, help, spans));
+}
+
+fn family(name: &str, kind: Kind, help: &'static str, samples: Vec<Sample>) -> Family {
+    Family { name: name.to_owned(), kind, help, samples }
 }
 
 #[cfg(test)]
@@ -58,6 +100,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::metrics::{Format, write};
 
     #[test]
     fn what_the_system_does_not_say_is_left_out() {
@@ -69,10 +112,10 @@ mod tests {
             descriptors_max: None,
             started_unix_s: None,
         };
-        let mut text = String::new();
-        push_process(&mut text, &unknown);
+        let mut families = Vec::new();
+        push_process(&mut families, &unknown);
         assert_eq!(
-            text,
+            String::from_utf8(write(&families, Format::Text)).unwrap(),
             "# HELP process_cpu_seconds_total Processor time of all threads.\n\
              # TYPE process_cpu_seconds_total counter\n\
              process_cpu_seconds_total 1.5\n\

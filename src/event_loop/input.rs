@@ -323,7 +323,7 @@ impl<L: Link> EventLoop<L> {
             Request::Channels { pattern, limit } => self.channels(&pattern, limit),
             Request::Health(which) => self.health(which),
             Request::Stats => self.stats(),
-            Request::Metrics => self.metrics(),
+            Request::Metrics(format) => self.metrics(format),
             Request::Latency(format) => self.latency(format),
             Request::RealtimeStats => self.realtime_stats(),
             Request::LogLevel(level) => log_level(level),

@@ -7,6 +7,7 @@ use crate::hub::Desk;
 use crate::latency;
 use crate::log::Form;
 use crate::mail::{About, Letter, Part, Question, Whom};
+use crate::metrics::{self, Family, Kind, Value};
 use crate::session::dialect::stats::Stats;
 use crate::sync::Ordering;
 use crate::wire::http::Response;
@@ -198,20 +199,13 @@ impl<L: Link> EventLoop<L> {
         json(200, format!("{{\"epoch\":\"{}\",{}}}\n", self.hub.epoch, members.join(",")))
     }
 
-    /// The same for Prometheus.
-    pub(super) fn metrics(&self) -> Response {
-        let mut text = String::new();
-        for Gauge { name, value, is_total, help } in self.gauges() {
-            let (kind, suffix) = if is_total { ("counter", "_total") } else { ("gauge", "") };
-            text += &format!(
-                "# HELP fanfare_{name}{suffix} {help}\n# TYPE fanfare_{name}{suffix} {kind}\nfanfare_{name}{suffix} {value}\n"
-            );
-        }
-        exposition::push(&mut text, &self.hub);
-        text += &latency::prometheus(&self.hub.latency());
+    /// The same, and more, for Prometheus.
+    pub(super) fn metrics(&self, format: metrics::Format) -> Response {
+        let mut families: Vec<Family> = self.gauges().into_iter().map(Gauge::family).collect();
+        exposition::push(&mut families, &self.hub);
         Response::new(200)
             .header("Cache-Control", "no-store")
-            .body("text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
+            .body(format.content_type(), metrics::write(&families, format))
     }
 
     /// How long events take.
@@ -344,6 +338,13 @@ struct Gauge {
     value: u64,
     is_total: bool,
     help: &'static str,
+}
+
+impl Gauge {
+    fn family(self) -> Family {
+        let (kind, suffix) = if self.is_total { (Kind::Counter, "_total") } else { (Kind::Gauge, "") };
+        Family::single(format!("fanfare_{}{suffix}", self.name), kind, self.help, Value::Whole(self.value))
+    }
 }
 
 fn json(status: u16, body: String) -> Response {

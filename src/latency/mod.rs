@@ -48,7 +48,7 @@ pub use counts::{Bucket, Counts};
 pub use histogram::Histogram;
 pub use namespaces::{NAMESPACES_MAX, Namer, Namespaces, OTHER};
 pub use recorder::{Pace, Recorder, Transport, Way};
-pub use report::{Format, hgrm, interval_log, json, prometheus};
+pub use report::{Format, hgrm, interval_log, json};
 pub use snapshot::{Series, Snapshot};
 pub use span::Span;
 

@@ -1,4 +1,4 @@
-//! A snapshot as others read it: JSON, an HdrHistogram's percentiles (`.hgrm`) and interval log, Prometheus.
+//! A snapshot as others read it: JSON, an HdrHistogram's percentiles (`.hgrm`) and interval log.
 //!
 //! # Cost   on request only: some microseconds a histogram
 
@@ -9,7 +9,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use super::counts::Counts;
-use super::recorder::{Pace, Transport, Way};
+use super::recorder::{Pace, Transport};
 use super::snapshot::Snapshot;
 use crate::wire::json::push_string;
 
@@ -202,69 +202,3 @@ pub fn interval_log(snapshot: &Snapshot, now_unix_ms: u64) -> Vec<u8> {
         .for_each(|(name, counts)| write(counts, Some(name)));
     out
 }
-
-/// The histograms in Prometheus' text format: buckets, sum and count, in seconds.
-#[must_use]
-pub fn prometheus(snapshot: &Snapshot) -> String {
-    let mut out = String::new();
-    let name = "fanfare_publish_to_socket_seconds";
-    let help =
-        "From accepting an event to the return of the write that handed it to the kernel, per delivery.";
-    push_head(&mut out, name, help);
-    for transport in Transport::ALL {
-        for pace in Pace::ALL {
-            let labels = format!("transport=\"{}\",state=\"{}\"", transport.name(), pace.name());
-            let way = Way { transport, pace };
-            push_histogram(&mut out, name, &labels, &snapshot.merged(|series| series.way == way));
-        }
-    }
-    let name = "fanfare_publish_to_answer_seconds";
-    push_head(&mut out, name, "From accepting a publish to the return of the write with its answer.");
-    push_histogram(&mut out, name, "", snapshot.answers());
-    let name = "fanfare_event_span_seconds";
-    let help = "From before the first write of an event to after the last, of a sample of events.";
-    push_head(&mut out, name, help);
-    push_histogram(&mut out, name, "", snapshot.spans());
-    out
-}
-
-fn push_head(out: &mut String, name: &str, help: &str) {
-    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} histogram\n");
-}
-
-fn push_histogram(out: &mut String, name: &str, labels: &str, counts: &Counts) {
-    let separator = if labels.is_empty() { "" } else { "," };
-    for (bound, bound_ns) in BOUNDS {
-        let count = counts.count_up_to(*bound_ns);
-        let _ = writeln!(out, "{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {count}");
-    }
-    let _ = writeln!(out, "{name}_bucket{{{labels}{separator}le=\"+Inf\"}} {}", counts.count());
-    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-    let seconds = counts.sum_ns() as f64 / 1e9;
-    let _ = writeln!(out, "{name}_sum{labels} {seconds}\n{name}_count{labels} {}", counts.count());
-}
-
-/// What Prometheus' buckets end at, in seconds and in nanoseconds.
-const BOUNDS: &[(&str, u64)] = &[
-    ("1e-05", 10_000),
-    ("2.5e-05", 25_000),
-    ("5e-05", 50_000),
-    ("0.0001", 100_000),
-    ("0.00025", 250_000),
-    ("0.0005", 500_000),
-    ("0.001", 1_000_000),
-    ("0.0025", 2_500_000),
-    ("0.005", 5_000_000),
-    ("0.01", 10_000_000),
-    ("0.025", 25_000_000),
-    ("0.05", 50_000_000),
-    ("0.1", 100_000_000),
-    ("0.25", 250_000_000),
-    ("0.5", 500_000_000),
-    ("1", 1_000_000_000),
-    ("2.5", 2_500_000_000),
-    ("5", 5_000_000_000),
-    ("10", 10_000_000_000),
-    ("30", 30_000_000_000),
-    ("60", 60_000_000_000),
-];

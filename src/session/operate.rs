@@ -6,6 +6,7 @@ use super::request::{DASHBOARD_PATHS, Refused, Request, query, refused};
 use super::wish::time;
 use crate::latency::Format;
 use crate::mail::Whom;
+use crate::metrics;
 use crate::sequencer::{Before, Publication};
 use crate::wire::http::{Method, RequestHead, decode_path_segment};
 use crate::words::channel::Pattern;
@@ -40,7 +41,7 @@ pub(super) fn parse(head: &RequestHead<'_>, body: &[u8]) -> Option<Result<Reques
     Some(match head.path {
         "/stats" => Ok(Request::Stats),
         "/stats/events" => Ok(Request::Watch),
-        "/metrics" => Ok(Request::Metrics),
+        "/metrics" => Ok(Request::Metrics(metrics::Format::accepted(head.headers("accept")))),
         // Under another name: this door's is another description.
         "/openapi.yaml" => Ok(Request::Page("/openapi-operators.yaml".to_owned())),
         "/latency" => latency(head),

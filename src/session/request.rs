@@ -13,6 +13,7 @@ use super::wish::{self, Wish};
 use super::{notifications, operate, submit};
 use crate::latency::Format;
 use crate::mail::Whom;
+use crate::metrics;
 use crate::notify;
 use crate::sequencer::{Before, IdempotencyKey, Publication};
 use crate::wire::http::{HttpError, Method, RequestHead, Response, problem, query_pairs};
@@ -79,7 +80,7 @@ pub enum Request {
     /// Counters once a second, as server-sent events.
     Watch,
     /// Counters for Prometheus.
-    Metrics,
+    Metrics(metrics::Format),
     /// How long events take.
     Latency(Format),
     /// Counters as the dialect `guts` has them.
@@ -238,7 +239,7 @@ impl Request {
                 on(&Act::Presence { channel, workspace: workspace.as_ref() })
             }
             Request::Announce(_) => on(&Act::Announce),
-            Request::Metrics => on(&Act::Measure),
+            Request::Metrics(_) => on(&Act::Measure),
             Request::Stats
             | Request::Watch
             | Request::Latency(_)
