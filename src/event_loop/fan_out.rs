@@ -200,6 +200,11 @@ impl FanOut {
         Routed::Done
     }
 
+    /// The run named by the list of marks that begins at `head`, if there is no other.
+    pub(super) fn only_run(&self, head: u32) -> Option<u32> {
+        self.marks.get(head as usize).filter(|mark| mark.next == NO_MARK).map(|mark| mark.run)
+    }
+
     /// The runs named by the list of marks that begins at `head`.
     pub(super) fn runs_from(&self, head: u32) -> impl Iterator<Item = u32> + '_ {
         let mark = |at: u32| self.marks.get(at as usize).copied();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::connection::{Connection, Delivery, NO_MARK, Older, Replay, Session, Speech};
+use super::connection::{Connection, Delivery, NO_MARK, Older, Ping, Replay, Session, Speech};
 use super::fan_out::FanOut;
 use super::handed::{Handed, Marked};
 use super::render::Rendered;
@@ -80,6 +80,18 @@ pub(super) struct Sent {
     bytes: u64,
 }
 
+impl Sent {
+    /// So many events more, in that form, and bytes.
+    #[inline]
+    fn add(&mut self, form: Form, events: u64, bytes: usize) {
+        match form {
+            Form::WebSocket => self.web_socket_events += events,
+            Form::Sse | Form::SseUnnamed => self.sse_events += events,
+        }
+        self.bytes += bytes as u64;
+    }
+}
+
 /// Frames gathered for one write.
 #[derive(Default)]
 pub(super) struct Batch<'pass> {
@@ -121,6 +133,12 @@ impl<'pass> Batch<'pass> {
             marked: self.marked,
             ..Batch::default()
         }
+    }
+
+    /// Whether it is whole, as the log has it, and nothing in it is before `next`.
+    #[inline]
+    fn starts_at_or_after(&self, next: u64) -> bool {
+        self.rest.is_none() && self.owned.is_empty() && self.ends.first().is_some_and(|(seq, _)| next <= *seq)
     }
 
     fn bytes(&self) -> usize {
@@ -338,6 +356,9 @@ impl<L: Link> EventLoop<L> {
 
     /// Writes whatever there is for one connection.
     fn flush_one<'pass>(&mut self, key: usize, pass: &'pass Pass<'_>, batch: &mut Batch<'pass>) {
+        if self.flush_same(key, batch) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
         let had_answers = !connection.out.is_empty();
         if connection.delivery == Delivery::Live && connection.marks != NO_MARK {
@@ -354,16 +375,46 @@ impl<L: Link> EventLoop<L> {
         self.after_flush(key, had_answers);
     }
 
+    /// Sends a live connection what the one before it was sent, if it wants just that and there is nothing else to do for it:
+    /// the rule in a sweep, for a third of what it takes otherwise. Returns whether it did.
+    #[inline]
+    fn flush_same(&mut self, key: usize, batch: &Batch<'_>) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return true };
+        let run = self.fan_out.only_run(connection.marks);
+        let is_same = run.is_some_and(|run| batch.made_from == Some((run, 0, connection.speech, None)))
+            && batch.starts_at_or_after(connection.next)
+            && !connection.is_sifting;
+        if !is_same || !connection.has_only_events() {
+            return false;
+        }
+        let position = self.fan_out.position();
+        connection.marks = NO_MARK;
+        let result = write_once(&mut connection.link, &batch.slices);
+        let total = batch.bytes();
+        if result.as_ref().is_ok_and(|count| *count == total) && !connection.link.has_unsent() {
+            let events = batch.ends.len() as u64;
+            connection.next = connection.next.max(position);
+            connection.delivered += events;
+            connection.sent_bytes += total as u64;
+            connection.clock.event_ms = self.now.mono_ms;
+            batch.marked.wrote();
+            self.sent.add(connection.speech.form, events, total);
+            return true;
+        }
+        self.account_write(key, batch, position, total, result);
+        if self.connections.get(key).is_some_and(|connection| connection.delivery != Delivery::Live) {
+            self.after_flush(key, false);
+        }
+        true
+    }
+
     /// Sends a live connection its runs of this sweep.
     fn flush_marked<'pass>(&mut self, key: usize, pass: &'pass Pass<'_>, batch: &mut Batch<'pass>) {
         let position = self.fan_out.position();
         let Some(connection) = self.connections.get_mut(key) else { return };
         let marks = std::mem::replace(&mut connection.marks, NO_MARK);
         let (next, speech) = (connection.next, connection.speech);
-        let only_run = {
-            let mut runs = self.fan_out.runs_from(marks);
-            runs.next().filter(|_| runs.next().is_none())
-        };
+        let only_run = self.fan_out.only_run(marks);
         let sieve = connection.sieve();
         debug_assert_eq!(connection.is_sifting, !sieve.is_open());
         let (epoch, rendered) = (self.hub.epoch, &mut self.rendered);
@@ -577,7 +628,6 @@ impl<L: Link> EventLoop<L> {
     /// Writes the outbox and `batch`, and moves the cursor: to `upto` if everything went out, which is where the
     /// connection then stands.
     fn write(&mut self, key: usize, batch: &Batch<'_>, upto: u64) {
-        let now_ms = self.now.mono_ms;
         let Some(connection) = self.connections.get_mut(key) else { return };
         let total = connection.out.len() + batch.bytes();
         let owned = [IoSlice::new(&batch.owned)];
@@ -592,6 +642,20 @@ impl<L: Link> EventLoop<L> {
                 std::iter::once(out).chain(slices.iter().copied()).collect();
             write_once(&mut connection.link, &all)
         };
+        self.account_write(key, batch, upto, total, result);
+    }
+
+    /// Keeps the books of a write of the outbox and `batch`, `total` bytes, of which so many went out.
+    fn account_write(
+        &mut self,
+        key: usize,
+        batch: &Batch<'_>,
+        upto: u64,
+        total: usize,
+        result: io::Result<usize>,
+    ) {
+        let now_ms = self.now.mono_ms;
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let (wrote, count) = match result {
             Ok(count) if count == total => (Wrote::All, count),
             Ok(count) => (Wrote::Some, count),
@@ -613,11 +677,7 @@ impl<L: Link> EventLoop<L> {
         }
         connection.delivered += events;
         connection.sent_bytes += count as u64;
-        match connection.speech.form {
-            Form::WebSocket => self.sent.web_socket_events += events,
-            Form::Sse | Form::SseUnnamed => self.sent.sse_events += events,
-        }
-        self.sent.bytes += count as u64;
+        self.sent.add(connection.speech.form, events, count);
         if !batch.ends.is_empty() && 0 < count {
             connection.clock.event_ms = now_ms;
         }
@@ -703,6 +763,17 @@ fn write_once(link: &mut impl Link, slices: &[IoSlice<'_>]) -> io::Result<usize>
 }
 
 impl<L: Link> Connection<L> {
+    /// Whether it is live, takes what it is given, and there is nothing else to be said, heard or remembered.
+    #[inline]
+    fn has_only_events(&self) -> bool {
+        self.delivery == Delivery::Live
+            && self.writable
+            && self.out.is_empty()
+            && self.clock.stalled_ms == 0
+            && self.ping != Ping::Queued
+            && !self.has_input()
+    }
+
     /// Whether there is, or may be, something to read.
     pub(super) fn has_input(&self) -> bool {
         self.readable || self.peer_done || !self.unread.is_empty()
