@@ -25,71 +25,73 @@ use crate::words::rate::Bucket;
 
 /// A connection: a link, what is said over it, and a cursor into the log.
 ///
-/// There may be a hundred thousand, so what few have at a time is boxed, and what many have alike is shared.
+/// There may be a hundred thousand, so what few have at a time is boxed, and what many have alike is shared. What a delivery touches
+/// stands first, in two lines of memory that [`Connection::expect_neighbour`] asks for.
 ///
 /// Invariant: bytes reach the link in one order, `out` first, then frames from `next` on; `out` always ends at a frame
 /// boundary.
+#[repr(C, align(128))]
 pub(super) struct Connection<L> {
     pub(super) link: L,
-    /// Tells this connection from an earlier one of the same number.
-    pub(super) generation: u32,
-    pub(super) door: Door,
-    pub(super) session: Session,
+    /// The first of this turn's runs of events for it.
+    pub(super) marks: u32,
+    /// The cursor: every matching event below it was sent. For a live connection the loop's own position counts where
+    /// that is further.
+    pub(super) next: u64,
+    /// Events handed to the kernel.
+    pub(super) delivered: u64,
+    /// Bytes handed to the kernel.
+    pub(super) sent_bytes: u64,
     /// Bytes to send before any frame: answers, control frames, and the rest of a frame that was cut short.
     pub(super) out: Outbox,
     /// Bytes that arrived and could not be taken yet.
     pub(super) unread: Box<[u8]>,
-    /// Requests whose answer is still due, in order.
-    pub(super) waiting: WaitingList,
     /// Bytes may have arrived that were not read.
     pub(super) readable: bool,
     /// Bytes may fit, and none wait in the link.
     pub(super) writable: bool,
-    /// It stands in the loop's list of connections to read.
-    pub(super) in_input: bool,
-    /// It stands in the loop's list of connections to flush.
-    pub(super) in_flush: bool,
-    /// The peer's end has arrived behind whatever has not been read yet.
-    pub(super) ending: bool,
     /// The peer will send nothing more, and everything it sent was read.
     pub(super) peer_done: bool,
+    /// It stands in the loop's list of connections to flush.
+    pub(super) in_flush: bool,
+    /// It stands in the loop's list of connections to read.
+    pub(super) in_input: bool,
+    /// Filters may hold events back from it: the sieve is not open.
+    pub(super) is_sifting: bool,
+    pub(super) delivery: Delivery,
+    /// Where the question stands whether a WebSocket's peer is there.
+    pub(super) ping: Ping,
+    pub(super) speech: Speech,
+    /// What happens when it is behind.
+    pub(super) pace: Pace,
+    /// The peer's end has arrived behind whatever has not been read yet.
+    pub(super) ending: bool,
     /// Nothing more will be read from it: what it asked last ends the conversation, once it is answered.
     pub(super) deaf: bool,
     /// Our half has been closed.
     pub(super) finished: bool,
     /// It counts against the bound on connections.
     pub(super) has_place: bool,
-    pub(super) delivery: Delivery,
-    /// What happens when it is behind.
-    pub(super) pace: Pace,
-    pub(super) speech: Speech,
+    /// The last request waits for a service elsewhere: nothing is read until its answer is there.
+    pub(super) awaits_service: bool,
+    pub(super) clock: Clock,
+    pub(super) session: Session,
+    /// Requests whose answer is still due, in order.
+    pub(super) waiting: WaitingList,
     pub(super) subscriptions: SmallVec<[Subscription; 1]>,
-    /// Filters may hold events back from it: the sieve is not open.
-    pub(super) is_sifting: bool,
     /// What must be true of every event it gets.
     pub(super) filter: Option<Arc<Filter>>,
     /// Older events that it is being sent before it goes on from `next`; its input waits meanwhile.
     pub(super) replay: Option<Box<Replay>>,
-    /// Tokens that it has shown in a row and that were not good.
-    pub(super) bad_tokens: u8,
     /// Who it is, once it is a stream.
     pub(super) details: Option<Details>,
-    /// The last request waits for a service elsewhere: nothing is read until its answer is there.
-    pub(super) awaits_service: bool,
-    /// Events handed to the kernel.
-    pub(super) delivered: u64,
-    /// Bytes handed to the kernel.
-    pub(super) sent_bytes: u64,
+    /// Tells this connection from an earlier one of the same number.
+    pub(super) generation: u32,
     /// Gaps told, as far as they can be counted here.
     pub(super) gaps: u16,
-    /// The cursor: every matching event below it was sent. For a live connection the loop's own position counts where
-    /// that is further.
-    pub(super) next: u64,
-    /// The first of this turn's runs of events for it.
-    pub(super) marks: u32,
-    pub(super) clock: Clock,
-    /// Where the question stands whether a WebSocket's peer is there.
-    pub(super) ping: Ping,
+    pub(super) door: Door,
+    /// Tokens that it has shown in a row and that were not good.
+    pub(super) bad_tokens: u8,
 }
 
 /// What is spoken.
@@ -214,17 +216,18 @@ pub(super) enum Older {
 
 /// When things happened, in milliseconds of the loop's clock.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(super) struct Clock {
+    /// The last event, or cursor in place of one, was sent.
+    pub(super) event_ms: u64,
+    /// There has been something to send since, and the peer takes nothing; 0 if it does.
+    pub(super) stalled_ms: u64,
     /// When the reminder comes.
     pub(super) reminder_ms: u64,
     /// Whatever it is at must be over by then: a head, a body, a goodbye, a pause between requests.
     pub(super) until_ms: u64,
-    /// The last event, or cursor in place of one, was sent.
-    pub(super) event_ms: u64,
     /// The last ping was sent, or its answer came.
     pub(super) ping_ms: u64,
-    /// There has been something to send since, and the peer takes nothing; 0 if it does.
-    pub(super) stalled_ms: u64,
 }
 
 /// Where the question "are you there?" stands.
@@ -281,6 +284,24 @@ impl<L> Connection<L> {
             },
             ping: Ping::None,
         }
+    }
+
+    /// Asks for what is touched first of the connection that lies `offset` connections further, so that it is at hand when its
+    /// turn comes: the kernel's sends to others have driven it out of the near caches.
+    #[inline]
+    pub(super) fn expect_neighbour(&self, offset: isize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let neighbour = std::ptr::from_ref(self).wrapping_offset(offset).cast::<i8>();
+            // SAFETY: asking for a line of memory reads nothing, and may be done for any address.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(neighbour);
+                _mm_prefetch::<_MM_HINT_T0>(neighbour.wrapping_add(64));
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
     }
 
     /// Whether its input waits until some of its answers are gone.
@@ -523,6 +544,17 @@ mod tests {
         check("goes first", |outbox| outbox.push_pong(b"h", true), b"\x01f\x8a\x01gtext\x8a\x01h");
         check("all is gone", |outbox| outbox.advance(12, false), b"");
         check("and begins anew", |outbox| outbox.push_pong(b"i", true), b"\x8a\x01i");
+    }
+
+    #[test]
+    fn what_a_delivery_touches_stands_in_two_lines_and_neighbours_where_they_are_expected() {
+        let events = std::mem::offset_of!(Connection<u32>, clock) + size_of::<u64>() * 2;
+        assert!(events <= 128, "the last of it ends at {events}");
+        let mut slab = slab::Slab::new();
+        let connection = || Connection::new(0_u32, 0, Door::Public, 0, &Limits::default());
+        let keys = [slab.insert(connection()), slab.insert(connection())];
+        let [first, second] = keys.map(|key| std::ptr::from_ref(&slab[key]).addr());
+        assert_eq!(second - first, size_of::<Connection<u32>>());
     }
 
     #[test]

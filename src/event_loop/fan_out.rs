@@ -142,6 +142,11 @@ impl FanOut {
         Some(*key as usize)
     }
 
+    /// Who comes after that.
+    pub(super) fn peek_due(&self) -> Option<usize> {
+        self.due.get(self.due_next).map(|key| *key as usize)
+    }
+
     /// Routes what is new in `pass`: begins a sweep, and calls `mark` once for each subscriber of each channel that has new
     /// events; or lets it join the one that is under way.
     pub(super) fn route(

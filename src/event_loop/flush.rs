@@ -332,7 +332,11 @@ impl<L: Link> EventLoop<L> {
                 && let Some(key) = this.fan_out.next_due()
             {
                 // What it was marked for may have gone with something else.
-                if this.connections.get(key).is_some_and(|connection| connection.marks != NO_MARK) {
+                let connection = this.connections.get(key).filter(|connection| connection.marks != NO_MARK);
+                if let Some(connection) = connection {
+                    if let Some(next) = this.fan_out.peek_due() {
+                        connection.expect_neighbour(next.wrapping_sub(key) as isize);
+                    }
                     left -= 1;
                     this.handle(key);
                     this.flush_one(key, &pass, &mut batch);
