@@ -1,7 +1,7 @@
 //! Metrics as those who collect them read them: families of samples, in Prometheus' text or as its protocol buffers, which alone
 //! have native histograms.
 //!
-//! # Contract       [`Family`]s are values; [`write`] tells them in either form
+//! # Contract       [`Family`]s are values; [`write()`] tells them in either form
 //! # Cost           on request only: some microseconds a histogram
 //! # Why our own    everything here is counted already, by whoever does the work, and only to be told: a client library would count
 //!   it again. The messages are four deep and have a dozen kinds of field
