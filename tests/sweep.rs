@@ -138,3 +138,13 @@ fn an_answer_does_not_wait_for_the_sweep() {
     rig.settle();
     assert_eq!(rig.delivered(), 6);
 }
+
+#[test]
+fn answers_of_a_turn_come_before_its_events_for_everybody_who_gets_the_same() {
+    let mut rig = rig();
+    let peers = clients(&mut rig, ["channel=t:a"; 3]);
+    publish(&mut rig, "t:a", 1);
+    peers.iter().for_each(|peer| say(&mut rig, peer, r#"{"type":"ping"}"#));
+    rig.settle();
+    peers.iter().for_each(|peer| assert_eq!(heard(peer), ["pong", "1"]));
+}
